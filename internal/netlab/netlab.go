@@ -1,0 +1,15 @@
+// Package netlab makes the network failures that the tests are about: a peer
+// that falls silent, a network namespace with settings of its own.
+//
+// Some of it needs privileges. A process that lacks them starts itself again in
+// a user namespace, in which it has them over nothing but its own network:
+// [Main] does so for tests, [Enter] for programs.
+package netlab
+
+// Environment variables.
+const (
+	// required makes a test fail where it would skip for lack of rights or tools.
+	required = "KEEPALIVE_LAB"
+	// inside marks a process that runs in a user namespace of its own.
+	inside = "KEEPALIVE_LAB_INSIDE"
+)
