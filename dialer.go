@@ -1,0 +1,97 @@
+package keepalive
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"syscall"
+)
+
+// Dialer dials connections with a keepalive policy of their own. It is safe
+// for concurrent use while its fields stay as they are.
+type Dialer struct {
+	// NetDialer makes the connections. It is not modified: a copy of it
+	// dials, without its KeepAlive and KeepAliveConfig. Its ControlContext
+	// or Control runs before Config is set. A nil NetDialer is the zero
+	// net.Dialer.
+	NetDialer *net.Dialer
+
+	// Config is set on every TCP socket before it connects.
+	Config Config
+}
+
+// Dial is [Dialer.DialContext] with the background context.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects as [net.Dialer.DialContext] does and returns the same
+// [*net.TCPConn]. Networks other than tcp, tcp4 and tcp6 are dialed as
+// NetDialer would.
+//
+// An invalid Config is an error before anything is dialed. A policy that the
+// system refuses is an error that names the option.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if err := d.Config.Validate(); err != nil {
+		return nil, err
+	}
+	var nd net.Dialer
+	if d.NetDialer != nil {
+		nd = *d.NetDialer
+	}
+	if !isTCP(network) {
+		return nd.DialContext(ctx, network, address)
+	}
+	// Otherwise net writes its own timing once it is connected.
+	nd.KeepAlive, nd.KeepAliveConfig = -1, net.KeepAliveConfig{}
+	return dial(ctx, &nd, d.Config, network, address)
+}
+
+// controlContext runs the hook that nd has, then Control. ControlContext takes
+// precedence over Control, as in net.
+func controlContext(nd *net.Dialer, c Config) func(context.Context, string, string, syscall.RawConn) error {
+	hookContext, hook := nd.ControlContext, nd.Control
+	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {
+		var err error
+		if hookContext != nil {
+			err = hookContext(ctx, network, address, rc)
+		} else if hook != nil {
+			err = hook(network, address, rc)
+		}
+		if err != nil {
+			return err
+		}
+		return c.Control(network, address, rc)
+	}
+}
+
+// DialFunc is what most clients let their users set: http.Transport's
+// DialContext, pgconn's DialFunc, grpc's WithContextDialer and others.
+type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// WrapDial returns a dial function that applies c to the connections of dial,
+// as [Config.Apply] does. It is for dialers that are not a [net.Dialer]: a
+// proxy, a tunnel, a TLS dialer. The system's defaults are read once, here.
+//
+// Where c can't be applied, the connection is closed and the error returned,
+// also for an invalid c, then before anything is dialed. Networks other than
+// tcp, tcp4 and tcp6 pass through.
+func (c Config) WrapDial(dial DialFunc) DialFunc {
+	c, invalid := c.settle()
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if invalid != nil {
+			return nil, invalid
+		}
+		conn, err := dial(ctx, network, address)
+		if err != nil || !isTCP(network) {
+			return conn, err
+		}
+		if err := apply(conn, c); err != nil {
+			if conn != nil {
+				conn.Close()
+			}
+			return nil, fmt.Errorf("dial %s %s: %w", network, address, err)
+		}
+		return conn, nil
+	}
+}

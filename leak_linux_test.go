@@ -1,0 +1,85 @@
+//go:build !keepalive_portable
+
+package keepalive_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// No error path may keep a descriptor. This test is not parallel: it counts the
+// descriptors of the process.
+func TestNoDescriptorLeaks(t *testing.T) {
+	refused := errors.New("refused by the hook")
+	hook := func(string, string, syscall.RawConn) error { return refused }
+	plain := plainListen(t, "tcp4")
+	mptcp := mptcpListen(t)
+	address := plain.Addr().String()
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer udp.Close()
+	dialUDP := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp4", udp.LocalAddr().String())
+	}
+	acceptUDP := func() error {
+		conn, err := dialUDP(t.Context(), "", "")
+		require.NoError(t, err)
+		ln, err := keepalive.NewListener(&scripted{plain, []net.Conn{conn}}, keepalive.Config{})
+		require.NoError(t, err)
+		return second(ln.Accept())
+	}
+
+	for name, fail := range map[string]func() error{
+		"Dialer, hook": func() error {
+			return second((&keepalive.Dialer{NetDialer: &net.Dialer{Control: hook}}).Dial("tcp4", address))
+		},
+		"Dialer, invalid": func() error {
+			return second((&keepalive.Dialer{Config: keepalive.Config{Count: -1}}).Dial("tcp4", address))
+		},
+		"Dialer, network": func() error {
+			return second(new(keepalive.Dialer).Dial("tcp6", address))
+		},
+		"ListenConfig, hook": func() error {
+			return second((&keepalive.ListenConfig{NetListenConfig: &net.ListenConfig{Control: hook}}).Listen(t.Context(), "tcp4", "127.0.0.1:0"))
+		},
+		"ListenConfig, in use": func() error {
+			return second(new(keepalive.ListenConfig).Listen(t.Context(), "tcp4", address))
+		},
+		"NewListener, MPTCP": func() error {
+			return second(keepalive.NewListener(mptcp, keepalive.Config{UserTimeout: time.Second}))
+		},
+		"Accept, no TCP": acceptUDP,
+		"WrapDial, no TCP": func() error {
+			return second(keepalive.Config{}.WrapDial(dialUDP)(t.Context(), "tcp", ""))
+		},
+		"Apply, Get, no TCP": func() error {
+			conn, err := dialUDP(t.Context(), "", "")
+			require.NoError(t, err)
+			defer conn.Close()
+			return errors.Join(keepalive.Config{}.Apply(conn), second(keepalive.Get(conn)))
+		},
+	} {
+		assert.Error(t, fail(), name) // opens what is opened once: the poller, resolv.conf
+		before := fds(t)
+		for range 10 {
+			fail()
+		}
+		assert.Equal(t, before, fds(t), name)
+	}
+}
+
+func fds(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}

@@ -1,0 +1,109 @@
+//go:build !keepalive_portable
+
+package keepalive_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestListenReturnsTCPListener(t *testing.T) {
+	ln := listen(t, new(keepalive.ListenConfig), "tcp")
+	assert.IsType(t, new(net.TCPListener), ln)
+	_, accepted := pair(t, new(net.Dialer), ln)
+	assert.IsType(t, new(net.TCPConn), accepted)
+}
+
+func TestListenIsPlainTCP(t *testing.T) {
+	nlc := new(net.ListenConfig)
+	nlc.SetMultipathTCP(true)
+	ln := listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: keepalive.Config{UserTimeout: time.Second}}, "tcp")
+	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, ln, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+}
+
+// A socket-activated service is handed its listener as a file. net then knows
+// nothing of the ListenConfig that it was opened with.
+func TestNewListenerOfFileListener(t *testing.T) {
+	file, err := listen(t, &keepalive.ListenConfig{Config: quick}, "tcp4").(*net.TCPListener).File()
+	require.NoError(t, err)
+	inherited, err := net.FileListener(file)
+	require.NoError(t, err)
+	file.Close()
+	defer inherited.Close()
+	_, accepted := pair(t, new(net.Dialer), inherited)
+	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, accepted))
+
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 4, UserTimeout: 75 * time.Second}
+	ln, err := keepalive.NewListener(inherited, c)
+	require.NoError(t, err)
+	_, accepted = pair(t, new(net.Dialer), ln)
+	assertHolds(t, c, accepted)
+}
+
+func TestNewListenerOfMPTCP(t *testing.T) {
+	mptcp := mptcpListen(t)
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	ln, err := keepalive.NewListener(mptcp, c)
+	require.NoError(t, err)
+	_, accepted := pair(t, mptcpDialer(), ln)
+	got, err := keepalive.Get(accepted)
+	require.NoError(t, err)
+	assert.Equal(t, c, got)
+	_, accepted = pair(t, new(net.Dialer), ln)
+	assertHolds(t, c, accepted)
+
+	c.UserTimeout = time.Second
+	_, err = keepalive.NewListener(mptcp, c)
+	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_USER_TIMEOUT: ")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+
+	// A TLS listener hides its socket: the error comes with the first connection.
+	hidden, err := keepalive.NewListener(tls.NewListener(mptcp, new(tls.Config)), c)
+	require.NoError(t, err)
+	conn, err := mptcpDialer().Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = hidden.Accept()
+	assert.ErrorContains(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: ")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+// A connection that is reset between its handshake and Accept is no reason to
+// end the accept loop.
+func TestAcceptAfterReset(t *testing.T) {
+	for name, open := range map[string]func(*testing.T) (net.Listener, *net.Dialer){
+		"tcp":   func(t *testing.T) (net.Listener, *net.Dialer) { return plainListen(t, "tcp4"), new(net.Dialer) },
+		"mptcp": func(t *testing.T) (net.Listener, *net.Dialer) { return mptcpListen(t), mptcpDialer() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inner, d := open(t)
+			ln, err := keepalive.NewListener(inner, keepalive.Config{Idle: time.Minute})
+			require.NoError(t, err)
+			for range 20 {
+				conn, err := d.Dial("tcp", ln.Addr().String())
+				require.NoError(t, err)
+				require.NoError(t, conn.(*net.TCPConn).SetLinger(0))
+				conn.Close()
+			}
+			last, err := d.Dial("tcp", ln.Addr().String())
+			require.NoError(t, err)
+			defer last.Close()
+			for {
+				conn, err := ln.Accept()
+				require.NoError(t, err)
+				defer conn.Close()
+				if conn.RemoteAddr().String() == last.LocalAddr().String() {
+					break
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,247 @@
+//go:build !keepalive_portable
+
+package keepalive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/procfs"
+	"golang.org/x/sys/unix"
+)
+
+// option is a socket option that holds an int.
+type option struct {
+	name       string
+	level, opt int
+}
+
+var (
+	soKeepalive    = option{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE}
+	tcpKeepidle    = option{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}
+	tcpKeepintvl   = option{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}
+	tcpKeepcnt     = option{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT}
+	tcpUserTimeout = option{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}
+)
+
+func (o *option) set(fd, value int) error {
+	if err := unix.SetsockoptInt(fd, o.level, o.opt, value); err != nil {
+		return &optionError{"setsockopt", o.name, err}
+	}
+	return nil
+}
+
+func (o *option) get(fd int) (int, error) {
+	value, err := unix.GetsockoptInt(fd, o.level, o.opt)
+	if err != nil {
+		return 0, &optionError{"getsockopt", o.name, err}
+	}
+	return value, nil
+}
+
+// optionError names the option that the kernel refused.
+type optionError struct {
+	call, option string
+	errno        error
+}
+
+func (e *optionError) Error() string {
+	return "keepalive: " + e.call + " " + e.option + ": " + e.errno.Error()
+}
+
+func (e *optionError) Unwrap() error { return e.errno }
+
+// Is adds the errno of an option that the kernel or the protocol lacks to those
+// that match errors.ErrUnsupported by themselves, EOPNOTSUPP among them.
+func (e *optionError) Is(target error) bool {
+	return target == errors.ErrUnsupported && e.errno == unix.ENOPROTOOPT
+}
+
+func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
+	nd.ControlContext = controlContext(nd, c)
+	return nd.DialContext(ctx, network, address)
+}
+
+func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
+	hook := nlc.Control
+	nlc.Control = func(network, address string, rc syscall.RawConn) error {
+		if hook != nil {
+			if err := hook(network, address, rc); err != nil {
+				return err
+			}
+		}
+		return c.Control(network, address, rc)
+	}
+	return nlc.Listen(ctx, network, address)
+}
+
+// checkListener reports whether connections accepted from ln are known to lack
+// an option of c. Only TCP_USER_TIMEOUT can be missing: MPTCP does not have it.
+func checkListener(ln net.Listener, c Config) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok || c.UserTimeout == 0 {
+		return nil
+	}
+	return control(sc, func(fd int) error {
+		_, err := tcpUserTimeout.get(fd)
+		return err
+	})
+}
+
+// setFresh writes what c sets, and leaves the rest to the sysctl.
+func setFresh(rc syscall.RawConn, c Config) error {
+	return rawControl(rc, func(fd int) error {
+		if c.UserTimeout != 0 {
+			if err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond)); err != nil {
+				return err
+			}
+		}
+		if c.Count != 0 {
+			if err := tcpKeepcnt.set(fd, c.Count); err != nil {
+				return err
+			}
+		}
+		if c.Interval != 0 {
+			if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
+				return err
+			}
+		}
+		if c.Idle != 0 {
+			if err := tcpKeepidle.set(fd, ceil(c.Idle, time.Second)); err != nil {
+				return err
+			}
+		}
+		return setKeepalive(fd, c)
+	})
+}
+
+// setOpen writes all of c, which is settled, to an open connection. What can be
+// refused comes first, so that a refusal leaves the socket as it was.
+// SO_KEEPALIVE comes last, so that it arms the timer with the new Idle.
+func setOpen(sc syscall.Conn, c Config) error {
+	return control(sc, func(fd int) error {
+		err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
+		// A socket that can't have it, MPTCP's, has it off.
+		if err != nil && !(c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported)) {
+			return err
+		}
+		if err := tcpKeepcnt.set(fd, c.Count); err != nil {
+			return err
+		}
+		if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
+			return err
+		}
+		if err := setIdle(fd, ceil(c.Idle, time.Second)); err != nil {
+			return err
+		}
+		return setKeepalive(fd, c)
+	})
+}
+
+// setIdle spares a write that changes nothing: while probes are out it would
+// send one at once and count it (tcp_sock_set_keepidle_locked re-arms the timer,
+// which is overdue).
+func setIdle(fd, seconds int) error {
+	now, err := tcpKeepidle.get(fd)
+	if err != nil || now == seconds {
+		return err
+	}
+	return tcpKeepidle.set(fd, seconds)
+}
+
+func setKeepalive(fd int, c Config) error {
+	if c.Disable {
+		return soKeepalive.set(fd, 0)
+	}
+	return soKeepalive.set(fd, 1)
+}
+
+// get reads the TCP options first: unlike SO_KEEPALIVE they exist on no other
+// socket.
+func get(sc syscall.Conn) (c Config, err error) {
+	err = control(sc, func(fd int) error {
+		idle, err := tcpKeepidle.get(fd)
+		if err != nil {
+			return err
+		}
+		interval, err := tcpKeepintvl.get(fd)
+		if err != nil {
+			return err
+		}
+		count, err := tcpKeepcnt.get(fd)
+		if err != nil {
+			return err
+		}
+		userTimeout, err := tcpUserTimeout.get(fd)
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) { // off on MPTCP
+			return err
+		}
+		keepalive, err := soKeepalive.get(fd)
+		c = Config{
+			Disable:     keepalive == 0,
+			Idle:        time.Duration(idle) * time.Second,
+			Interval:    time.Duration(interval) * time.Second,
+			Count:       count,
+			UserTimeout: time.Duration(userTimeout) * time.Millisecond,
+		}
+		return err
+	})
+	return c, err
+}
+
+func control(sc syscall.Conn, f func(fd int) error) error {
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("keepalive: %w", err)
+	}
+	return rawControl(rc, f)
+}
+
+func rawControl(rc syscall.RawConn, f func(fd int) error) error {
+	var err error
+	if closed := rc.Control(func(fd uintptr) { err = f(int(fd)) }); closed != nil {
+		return fmt.Errorf("keepalive: %w", closed)
+	}
+	return err
+}
+
+// isLost reports whether err says that a connection died before it was tuned.
+// On Linux a TCP socket takes options in any state, so that only a connection
+// that has been closed is left.
+func isLost(err error) bool {
+	return errors.Is(err, net.ErrClosed)
+}
+
+func systemDefaults() Config {
+	idle, interval, count := procfs.Keepalive(procfs.IPv4)
+	return Config{
+		Idle:     time.Duration(idle) * time.Second,
+		Interval: time.Duration(interval) * time.Second,
+		Count:    count,
+	}
+}
+
+// settle fills in the system's defaults, which have to be written like any
+// other value, and reports the one that no socket accepts.
+func settle(c Config) (Config, error) {
+	e := c.Effective()
+	for _, v := range []struct {
+		sysctl, field string
+		unset         bool
+		value, max    int
+	}{
+		{"tcp_keepalive_time", "Idle", c.Idle == 0, int(e.Idle / time.Second), maxSeconds},
+		{"tcp_keepalive_intvl", "Interval", c.Interval == 0, int(e.Interval / time.Second), maxSeconds},
+		{"tcp_keepalive_probes", "Count", c.Count == 0, e.Count, maxCount},
+	} {
+		if v.unset && (v.value < 1 || v.value > v.max) {
+			return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts 1 to %d: set Config.%s",
+				v.sysctl, v.value, v.max, v.field)
+		}
+	}
+	return e, nil
+}
