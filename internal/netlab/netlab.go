@@ -1,5 +1,6 @@
 // Package netlab makes the network failures that the tests are about: a peer
-// that falls silent, a network namespace with settings of its own.
+// that falls silent, a network namespace with settings of its own, and on Linux
+// a [Lab], whose client and server have a stateful firewall between them.
 //
 // Some of it needs privileges. A process that lacks them starts itself again in
 // a user namespace, in which it has them over nothing but its own network:

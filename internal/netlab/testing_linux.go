@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -72,8 +73,16 @@ func NewNamespace(t testing.TB) {
 // Sysctl sets net.ipv4.name in the network namespace that [NewNamespace] made.
 func Sysctl(t testing.TB, name, value string) {
 	t.Helper()
-	err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4", name), []byte(value), 0)
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+	writeSysctl(t, "net.ipv4."+name, value)
+}
+
+// writeSysctl sets a sysctl in the network namespace of the calling thread. It
+// skips the test where the sysctl can't be set or the kernel lacks it.
+func writeSysctl(t testing.TB, name, value string) {
+	t.Helper()
+	path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
+	err := os.WriteFile(path, []byte(value), 0)
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) || errors.Is(err, os.ErrNotExist) {
 		Skip(t, err)
 	}
 	if err != nil {
