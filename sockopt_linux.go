@@ -94,52 +94,59 @@ func checkListener(ln net.Listener, c Config) error {
 
 // setFresh writes what c sets, and leaves the rest to the sysctl.
 func setFresh(rc syscall.RawConn, c Config) error {
-	return rawControl(rc, func(fd int) error {
-		if c.UserTimeout != 0 {
-			if err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond)); err != nil {
-				return err
-			}
-		}
-		if c.Count != 0 {
-			if err := tcpKeepcnt.set(fd, c.Count); err != nil {
-				return err
-			}
-		}
-		if c.Interval != 0 {
-			if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
-				return err
-			}
-		}
-		if c.Idle != 0 {
-			if err := tcpKeepidle.set(fd, ceil(c.Idle, time.Second)); err != nil {
-				return err
-			}
-		}
-		return setKeepalive(fd, c)
-	})
+	_, err := onConfig.control(rc, c, writeSet)
+	return err
 }
 
-// setOpen writes all of c, which is settled, to an open connection. What can be
-// refused comes first, so that a refusal leaves the socket as it was.
-// SO_KEEPALIVE comes last, so that it arms the timer with the new Idle.
-func setOpen(sc syscall.Conn, c Config) error {
-	return control(sc, func(fd int) error {
-		err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
-		// A socket that can't have it, MPTCP's, has it off.
-		if err != nil && !(c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported)) {
+func writeSet(fd int, c *Config) error {
+	if c.UserTimeout != 0 {
+		if err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond)); err != nil {
 			return err
 		}
+	}
+	if c.Count != 0 {
 		if err := tcpKeepcnt.set(fd, c.Count); err != nil {
 			return err
 		}
+	}
+	if c.Interval != 0 {
 		if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
 			return err
 		}
-		if err := setIdle(fd, ceil(c.Idle, time.Second)); err != nil {
+	}
+	if c.Idle != 0 {
+		if err := tcpKeepidle.set(fd, ceil(c.Idle, time.Second)); err != nil {
 			return err
 		}
-		return setKeepalive(fd, c)
-	})
+	}
+	return setKeepalive(fd, c)
+}
+
+// setOpen writes all of c, which is settled, to an open connection.
+func setOpen(sc syscall.Conn, c Config) error {
+	_, err := onConfig.controlConn(sc, c, writeAll)
+	return err
+}
+
+// writeAll writes first what can be refused, so that a refusal leaves the
+// socket as it was. SO_KEEPALIVE comes last, so that it arms the timer with the
+// new Idle.
+func writeAll(fd int, c *Config) error {
+	err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
+	// A socket that can't have it, MPTCP's, has it off.
+	if err != nil && !(c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported)) {
+		return err
+	}
+	if err := tcpKeepcnt.set(fd, c.Count); err != nil {
+		return err
+	}
+	if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
+		return err
+	}
+	if err := setIdle(fd, ceil(c.Idle, time.Second)); err != nil {
+		return err
+	}
+	return setKeepalive(fd, c)
 }
 
 // setIdle spares a write that changes nothing: while probes are out it would
@@ -153,59 +160,53 @@ func setIdle(fd, seconds int) error {
 	return tcpKeepidle.set(fd, seconds)
 }
 
-func setKeepalive(fd int, c Config) error {
+func setKeepalive(fd int, c *Config) error {
 	if c.Disable {
 		return soKeepalive.set(fd, 0)
 	}
 	return soKeepalive.set(fd, 1)
 }
 
-// get reads the TCP options first: unlike SO_KEEPALIVE they exist on no other
-// socket.
-func get(sc syscall.Conn) (c Config, err error) {
-	err = control(sc, func(fd int) error {
-		idle, err := tcpKeepidle.get(fd)
-		if err != nil {
-			return err
-		}
-		interval, err := tcpKeepintvl.get(fd)
-		if err != nil {
-			return err
-		}
-		count, err := tcpKeepcnt.get(fd)
-		if err != nil {
-			return err
-		}
-		userTimeout, err := tcpUserTimeout.get(fd)
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) { // off on MPTCP
-			return err
-		}
-		keepalive, err := soKeepalive.get(fd)
-		c = Config{
-			Disable:     keepalive == 0,
-			Idle:        time.Duration(idle) * time.Second,
-			Interval:    time.Duration(interval) * time.Second,
-			Count:       count,
-			UserTimeout: time.Duration(userTimeout) * time.Millisecond,
-		}
-		return err
-	})
-	return c, err
+func get(sc syscall.Conn) (Config, error) {
+	return onConfig.controlConn(sc, Config{}, readAll)
 }
 
-func control(sc syscall.Conn, f func(fd int) error) error {
-	rc, err := sc.SyscallConn()
+// readAll reads the TCP options first: unlike SO_KEEPALIVE they exist on no
+// other socket.
+func readAll(fd int, c *Config) error {
+	idle, err := tcpKeepidle.get(fd)
 	if err != nil {
-		return fmt.Errorf("keepalive: %w", err)
+		return err
 	}
-	return rawControl(rc, f)
+	interval, err := tcpKeepintvl.get(fd)
+	if err != nil {
+		return err
+	}
+	count, err := tcpKeepcnt.get(fd)
+	if err != nil {
+		return err
+	}
+	userTimeout, err := tcpUserTimeout.get(fd)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) { // off on MPTCP
+		return err
+	}
+	keepalive, err := soKeepalive.get(fd)
+	*c = Config{
+		Disable:     keepalive == 0,
+		Idle:        time.Duration(idle) * time.Second,
+		Interval:    time.Duration(interval) * time.Second,
+		Count:       count,
+		UserTimeout: time.Duration(userTimeout) * time.Millisecond,
+	}
+	return err
 }
 
-func rawControl(rc syscall.RawConn, f func(fd int) error) error {
-	var err error
-	if closed := rc.Control(func(fd uintptr) { err = f(int(fd)) }); closed != nil {
-		return fmt.Errorf("keepalive: %w", closed)
-	}
+// onConfig does what takes or gives a Config.
+var onConfig operations[Config]
+
+// control calls f with the descriptor of sc.
+func control(sc syscall.Conn, f func(fd int) error) error {
+	_, err := onConfig.controlConn(sc, Config{}, func(fd int, _ *Config) error { return f(fd) })
 	return err
 }
 
