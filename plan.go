@@ -17,10 +17,12 @@ import (
 // With one, it does so at the first of these times that is not before
 // UserTimeout, after one probe at least.
 //
-// The kernel's timers are never early, but up to 1/8 late, and so is the end of
-// the connection. A probe that was due before UserTimeout may then go by it
-// instead: with a UserTimeout the end may come up to an Interval before
-// d, but not before UserTimeout.
+// The kernel's timers are not early, but up to 1/8 late (calc_index in
+// kernel/time/timer.c), and so is the end of the connection. Late timers can also
+// bring it forward: a probe that was due before UserTimeout and comes after it
+// is the end, up to an Interval before d, though not before UserTimeout.
+// And where Interval is longer than Idle, a peer that falls silent after it
+// answered a probe has Interval instead of Idle until the next one.
 //
 // While data is in flight the kernel does not probe. What bounds that time is
 // UserTimeout, which it then counts from the first retransmission, or else

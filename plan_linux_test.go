@@ -3,12 +3,16 @@
 package keepalive_test
 
 import (
+	"fmt"
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // The kernel lets an operator write values that make no sense.
@@ -43,4 +47,110 @@ func TestDetectionTimeWithTheSystemsDefaults(t *testing.T) {
 		assert.Equal(t, tt.want, d, "%+v", tt)
 		assert.Equal(t, !tt.never, ok, "%+v", tt)
 	}
+}
+
+// The kernel's own timers agree, to the 1/8 that they may be late.
+func TestDetectionTimeIsTheKernels(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	for _, c := range []keepalive.Config{
+		{Idle: 1 * s, Interval: 1 * s, Count: 1},
+		{Idle: 1 * s, Interval: 1 * s, Count: 9},
+		{Idle: 4 * s, Interval: 1 * s, Count: 2},
+		{Idle: 1 * s, Interval: 3 * s, Count: 2},
+		{Idle: 1500 * time.Millisecond, Interval: 2001 * time.Millisecond, Count: 1},
+		{Idle: 4 * s, Interval: 1 * s, Count: 3, UserTimeout: 1},
+		{Idle: 3 * s, Interval: 2 * s, Count: 4, UserTimeout: 2 * s},                     // below Idle
+		{Idle: 1 * s, Interval: 3 * s, Count: 2, UserTimeout: 5500 * time.Millisecond},   // between probes
+		{Idle: 1 * s, Interval: 3 * s, Count: 2, UserTimeout: 7 * s},                     // at a probe
+		{Idle: 2 * s, Interval: 2 * s, Count: 1, UserTimeout: 6500 * time.Millisecond},   // above Count
+		{Idle: 1 * s, Interval: 2 * s, Count: 127, UserTimeout: 2500 * time.Millisecond}, // below Count
+		{Idle: 2 * s, Interval: 7 * s, Count: 127, UserTimeout: 2*s + 1},                 // just after Idle
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			t.Parallel()
+			d, _ := c.DetectionTime()
+			assertNoticed(t, c, d, latest(d)+500*time.Millisecond)
+		})
+	}
+}
+
+// It agrees with what an operator wrote into the sysctls as well, sense or not.
+func TestDetectionTimeIsTheKernelsBySysctl(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ idle, interval, probes string }{
+		{"2", "1", "2"},
+		{"1", "0", "4"},
+		{"1", "1", "0"},
+		{"1", "-1", "0"},
+		{"1", "-1", "1"},
+		{"-1", "1", "1"},
+	} {
+		t.Run(fmt.Sprint(tt), func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			netlab.Sysctl(t, "tcp_keepalive_time", tt.idle)
+			netlab.Sysctl(t, "tcp_keepalive_intvl", tt.interval)
+			netlab.Sysctl(t, "tcp_keepalive_probes", tt.probes)
+			d, ok := keepalive.Config{}.DetectionTime()
+			if !ok {
+				conn, since := silenced(t, keepalive.Config{}, false, false)
+				stillOpen(t, conn, since.Add(4*time.Second))
+				return
+			}
+			assertNoticed(t, keepalive.Config{}, d, latest(d)+500*time.Millisecond)
+		})
+	}
+}
+
+// A timer that is late takes a probe past UserTimeout, and the end comes with
+// it instead of the next one.
+func TestDetectionTimeWithALateProbe(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: 3 * time.Second, Interval: 3 * time.Second, Count: 3, UserTimeout: 6*time.Second + time.Millisecond}
+	d, _ := c.DetectionTime()
+	assert.Equal(t, 9*time.Second, d)
+	assertNoticed(t, c, c.UserTimeout, latest(d)+500*time.Millisecond)
+}
+
+// After a probe that was answered the timer waits for an Interval, even where
+// Idle is shorter.
+func TestDetectionTimeAfterAnAnsweredProbe(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Second, Interval: 3 * time.Second, Count: 1}
+	conn, peer := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
+	exchange(t, conn, peer)
+	settled(t, conn, peer)
+	require.Eventually(t, func() bool { // the probe has been answered
+		info := tcpInfo(t, conn)
+		return info.Last_ack_recv+500 < info.Last_data_recv
+	}, 5*time.Second, time.Millisecond)
+	since := time.Now().Add(-time.Duration(tcpInfo(t, conn).Last_ack_recv) * time.Millisecond)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+
+	d, _ := c.DetectionTime()
+	late := c.Interval - c.Idle
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_, err := conn.Read(make([]byte, 1))
+	within(t, since, d+late-2*jiffy, latest(d+late)+500*time.Millisecond)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+}
+
+// latest is when something happens that the kernel has a timer for: the wheel
+// of kernel/time/timer.c keeps to 1/8 of what it waits for.
+func latest(d time.Duration) time.Duration { return d / 8 * 9 }
+
+// jiffy is the longest that there is, with HZ=100. The kernel counts them from
+// the one in which a segment arrived.
+const jiffy = 10 * time.Millisecond
+
+// assertNoticed asserts how long the kernel takes to give a silent peer up that
+// c holds an idle connection to.
+func assertNoticed(t *testing.T, c keepalive.Config, least, most time.Duration) {
+	t.Helper()
+	conn, since := silenced(t, c, false, false)
+	conn.SetReadDeadline(since.Add(most + time.Minute))
+	_, err := conn.Read(make([]byte, 1))
+	within(t, since, least-jiffy, most)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 }
