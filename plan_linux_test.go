@@ -5,6 +5,7 @@ package keepalive_test
 import (
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -153,4 +154,76 @@ func assertNoticed(t *testing.T, c keepalive.Config, least, most time.Duration) 
 	_, err := conn.Read(make([]byte, 1))
 	within(t, since, least-jiffy, most)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+}
+
+func TestPlanIsInTime(t *testing.T) {
+	t.Parallel()
+	for _, detect := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+		for _, unacked := range []bool{false, true} {
+			target := keepalive.Target{Detect: detect, Unacked: unacked}
+			t.Run(fmt.Sprintf("%+v", target), func(t *testing.T) {
+				t.Parallel()
+				c, err := keepalive.Plan(target)
+				require.NoError(t, err)
+				d, _ := c.DetectionTime()
+				assertNoticed(t, c, d, detect)
+			})
+		}
+		t.Run(fmt.Sprintf("%v with data in flight", detect), func(t *testing.T) {
+			t.Parallel()
+			c, err := keepalive.Plan(keepalive.Target{Detect: detect, Unacked: true})
+			require.NoError(t, err)
+			conn, _ := silenced(t, c, true, false)
+			since := time.Now()
+			_, err = conn.Write([]byte("never acknowledged"))
+			require.NoError(t, err)
+			conn.SetReadDeadline(time.Now().Add(time.Minute))
+			_, err = conn.Read(make([]byte, 1))
+			within(t, since, c.UserTimeout, detect)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		})
+	}
+}
+
+// A firewall with a timeout of 5 s still knows a connection that a plan for that
+// holds, though it has been idle for 12 s, and has forgotten one without probes.
+func TestPlanKeepsThePath(t *testing.T) {
+	t.Parallel()
+	const timeout = 5 * time.Second
+	c, err := keepalive.Plan(keepalive.Target{IdleLimit: timeout})
+	require.NoError(t, err)
+	lab := netlab.NewLab(t, netlab.Rules{Established: timeout})
+	for _, network := range []string{"tcp4", "tcp6"} {
+		ln := lab.Server.Listen(t, &keepalive.ListenConfig{Config: keepalive.Config{Disable: true}}, network, 0)
+		for _, tt := range []struct {
+			config   keepalive.Config
+			answered bool
+		}{
+			{c, true},
+			{keepalive.Config{Disable: true}, false},
+		} {
+			d := &keepalive.Dialer{Config: tt.config}
+			client, err := lab.Client.Within(d.DialContext)(t.Context(), network, ln.Addr().String())
+			require.NoError(t, err)
+			t.Cleanup(func() { client.Close() })
+			server, err := ln.Accept()
+			require.NoError(t, err)
+			t.Cleanup(func() { server.Close() })
+			t.Run(fmt.Sprintf("%s %+v", network, tt.config), func(t *testing.T) {
+				t.Parallel()
+				exchange(t, client, server)
+				time.Sleep(12 * time.Second)
+				_, err := client.Write([]byte("x"))
+				require.NoError(t, err)
+				server.SetReadDeadline(time.Now().Add(time.Second))
+				_, err = server.Read(make([]byte, 1))
+				if tt.answered {
+					require.NoError(t, err)
+					exchange(t, client, server)
+				} else {
+					require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				}
+			})
+		}
+	}
 }
