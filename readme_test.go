@@ -2,6 +2,7 @@ package keepalive_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,17 +11,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the README shows is compiled: its Go snippets stand in example_test.go.
-func TestREADMEIsCompiled(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+// What the documents show is compiled: their Go snippets stand in the examples.
+func TestSnippetsAreCompiled(t *testing.T) {
+	examples, err := filepath.Glob("example*_test.go")
 	require.NoError(t, err)
-	example, err := os.ReadFile("example_test.go")
-	require.NoError(t, err)
-	compiled := regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(example), "")
-
-	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
-	assert.GreaterOrEqual(t, len(snippets), 3)
-	for _, snippet := range snippets {
-		assert.True(t, strings.Contains(compiled, string(snippet[1])), "not in example_test.go:\n%s", snippet[1])
+	compiled := ""
+	for _, name := range examples {
+		example, err := os.ReadFile(name)
+		require.NoError(t, err)
+		compiled += regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(example), "")
+	}
+	for name, least := range map[string]int{"README.md": 4, "docs/choosing.md": 2} {
+		document, err := os.ReadFile(name)
+		require.NoError(t, err)
+		snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(document, -1)
+		assert.GreaterOrEqual(t, len(snippets), least, name)
+		for _, snippet := range snippets {
+			assert.True(t, strings.Contains(compiled, string(snippet[1])), "in %s, but in no example:\n%s", name, snippet[1])
+		}
 	}
 }

@@ -1,0 +1,126 @@
+//go:build !keepalive_portable
+
+package keepalive_test
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// An idle connection costs two packets every Idle for each end that has
+// keepalive on: the probe and its answer, which are no bigger than a header.
+// An end that answers probes sends its own all the same.
+func TestProbesOnTheWire(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, network string
+		size          int
+		accepted      keepalive.Config
+	}{
+		{"IPv4", "tcp4", sizeIPv4, keepalive.Config{Disable: true}},
+		{"IPv6", "tcp6", sizeIPv6, keepalive.Config{Disable: true}},
+		{"IPv4, both ends", "tcp4", sizeIPv4, quick},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			dialed, accepted := pair(t, &keepalive.Dialer{Config: quick}, listen(t, &keepalive.ListenConfig{Config: tt.accepted}, tt.network))
+			settled(t, dialed, accepted)
+			wire := sniff(t)
+			var packets []packet
+			var since time.Time
+			for len(packets) < 8 {
+				packets = append(packets, wire.next(t))
+				if len(packets) == 1 {
+					since = time.Now()
+				}
+			}
+			took := time.Since(since)
+
+			expects := map[uint16]uint32{} // what an end has acknowledged
+			for _, p := range packets {
+				assert.Equal(t, tt.size, p.size)
+				expects[p.from] = p.ack
+			}
+			probes, answers := map[uint16]int{}, map[uint16]int{}
+			for _, p := range packets {
+				switch p.seq - expects[p.to] {
+				case 0:
+					answers[p.from]++
+				default:
+					assert.Equal(t, expects[p.to]-1, p.seq, "RFC 9293, section 3.8.4: SEG.SEQ = SND.NXT-1")
+					probes[p.from]++
+				}
+			}
+			prober := packets[0].from
+			if tt.accepted.Disable {
+				assert.Equal(t, map[uint16]int{prober: 4}, probes)
+				assert.Equal(t, map[uint16]int{packets[0].to: 4}, answers)
+				assert.GreaterOrEqual(t, took, 3*time.Second-jiffy)
+			} else {
+				both := map[uint16]int{prober: 2, packets[0].to: 2}
+				assert.Equal(t, both, probes)
+				assert.Equal(t, both, answers)
+				assert.Less(t, took, 2*time.Second)
+			}
+		})
+	}
+}
+
+// packet is a TCP segment that carries no data.
+type packet struct {
+	from, to uint16
+	seq, ack uint32
+	size     int // from the IP header on
+}
+
+// sniffer is a packet(7) socket.
+type sniffer int
+
+// sniff listens to what happens in the network namespace of the thread.
+func sniff(t *testing.T) sniffer {
+	t.Helper()
+	all := int(binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL)))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, all)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}))
+	return sniffer(fd)
+}
+
+// next returns the next segment that arrives somewhere.
+func (s sniffer) next(t *testing.T) packet {
+	t.Helper()
+	b := make([]byte, 1500)
+	for {
+		n, from, err := unix.Recvfrom(int(s), b, 0)
+		if err == unix.EINTR { // not restarted where there is a timeout: signal(7)
+			continue
+		}
+		require.NoError(t, err)
+		if from.(*unix.SockaddrLinklayer).Pkttype != unix.PACKET_HOST { // what is sent on loopback arrives as well
+			continue
+		}
+		ip, tcp, protocol := b[:n], 20, 9
+		if ip[0]>>4 == 6 {
+			tcp, protocol = 40, 6
+		}
+		if ip[protocol] != unix.IPPROTO_TCP {
+			continue
+		}
+		return packet{
+			from: binary.BigEndian.Uint16(ip[tcp:]),
+			to:   binary.BigEndian.Uint16(ip[tcp+2:]),
+			seq:  binary.BigEndian.Uint32(ip[tcp+4:]),
+			ack:  binary.BigEndian.Uint32(ip[tcp+8:]),
+			size: n,
+		}
+	}
+}
