@@ -30,6 +30,9 @@ import (
 // While data is in flight the kernel does not probe. What bounds that time is
 // UserTimeout, which it then counts from the first retransmission, or else
 // tcp_retries2 of tcp(7).
+//
+// An MPTCP connection lives on without its subflow, for the 60 s of
+// net.mptcp.close_timeout.
 func (c Config) DetectionTime() (d time.Duration, ok bool) {
 	c = c.Effective()
 	idle, interval, limit := wholeSeconds(c.Idle), wholeSeconds(c.Interval), wholeSeconds(c.UserTimeout)
