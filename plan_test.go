@@ -41,6 +41,14 @@ func TestDetectionTime(t *testing.T) {
 	}
 }
 
+func TestDetectionTimeOfAnInvalidConfig(t *testing.T) {
+	for _, tt := range invalid {
+		d, ok := tt.config.DetectionTime()
+		assert.Zero(t, d, "%+v", tt.config)
+		assert.False(t, ok, "%+v", tt.config)
+	}
+}
+
 // settledConfig is a valid Config that has nothing from the system, and often
 // a UserTimeout near its probes.
 type settledConfig struct{ keepalive.Config }
@@ -82,25 +90,26 @@ func TestDetectionTimeFollowsTheTimer(t *testing.T) {
 // More of anything takes longer, except that with a UserTimeout Count counts for
 // nothing, and Idle and Interval only move the probe at which the end comes.
 func TestDetectionTimeIsMonotone(t *testing.T) {
-	detection := func(c keepalive.Config) time.Duration {
-		d, ok := c.DetectionTime()
-		require.True(t, ok)
-		return d
-	}
 	require.NoError(t, check.Check(func(c settledConfig, more uint16) bool {
-		d := detection(c.Config)
-		longer := []keepalive.Config{c.Config, c.Config, c.Config}
-		longer[0].Idle += time.Second
-		longer[1].Interval += time.Second
-		longer[2].Count++
+		d, _ := c.DetectionTime()
+		// by is how much longer it takes with a change, or 1 where that is invalid.
+		by := func(change func(*keepalive.Config)) time.Duration {
+			changed := c.Config
+			change(&changed)
+			longer, ok := changed.DetectionTime()
+			if !ok {
+				return 1
+			}
+			return longer - d
+		}
+		count := by(func(c *keepalive.Config) { c.Count++ })
 		if c.UserTimeout == 0 {
-			return detection(longer[0]) > d && detection(longer[1]) > d && detection(longer[2]) > d
+			return count > 0 && by(func(c *keepalive.Config) { c.Idle += time.Second }) > 0 &&
+				by(func(c *keepalive.Config) { c.Interval += time.Second }) > 0
 		}
 		least := max(c.UserTimeout, c.Idle+c.Interval)
-		later := c.Config
-		later.UserTimeout += time.Duration(more) * time.Millisecond
-		return detection(longer[2]) == d && detection(later) >= d &&
-			d >= least && d < max(c.UserTimeout, c.Idle+c.Interval)+c.Interval+3*time.Second
+		return (count == 0 || c.Count == 127) && d >= least && d < least+c.Interval+3*time.Second &&
+			by(func(c *keepalive.Config) { c.UserTimeout += time.Duration(more) * time.Millisecond }) >= 0
 	}, &check.Config{MaxCount: 2000}))
 }
 
