@@ -117,6 +117,8 @@ func unsupported(t *testing.T, name string, conn net.Conn) {
 	}
 	_, err := keepalive.Get(conn)
 	assert.ErrorIs(t, err, errors.ErrUnsupported, "Get(%s)", name)
+	_, err = keepalive.Stat(conn)
+	assert.ErrorIs(t, err, errors.ErrUnsupported, "Stat(%s)", name)
 }
 
 var _ http.RoundTripper = &http.Transport{DialContext: new(keepalive.Dialer).DialContext}

@@ -135,6 +135,7 @@ func TestUserTimeoutBoundsConnecting(t *testing.T) {
 	_, err = d.Dial("tcp4", "127.0.0.1:5432")
 	within(t, since, 2*time.Second, 2500*time.Millisecond)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+	assert.False(t, keepalive.IsPeerLost(err), "there was none to lose")
 }
 
 // within asserts how long ago since was. The kernel may be late, never early.

@@ -87,6 +87,10 @@ func get(syscall.Conn) (Config, error) {
 	return Config{}, unsupported("Get")
 }
 
+func stat(syscall.Conn) (Status, error) {
+	return Status{}, unsupported("Stat")
+}
+
 // isLost reports whether err says that a connection died before it was tuned.
 // The BSDs and macOS refuse options of a connection that was reset with EINVAL,
 // which nothing else gives for a valid Config.

@@ -72,6 +72,17 @@ var syscallsOf = []struct {
 		return (&keepalive.ListenConfig{Config: tracedConfig}).Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	}), `
 		setsockopt TCP_NODELAY`},
+	{"stat", traceStat, `
+		getsockopt TCP_INFO`},
+}
+
+func traceStat(mark func()) {
+	ln := must(listenPlain(net.ListenConfig{})())
+	conn := must(net.Dial("tcp4", ln.Addr().String()))
+	mark()
+	must(keepalive.Stat(conn))
+	mark()
+	conn.Close()
 }
 
 func listenPlain(lc net.ListenConfig) func() (net.Listener, error) {

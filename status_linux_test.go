@@ -1,0 +1,407 @@
+//go:build !keepalive_portable
+
+package keepalive_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func stat(t testing.TB, conn net.Conn) keepalive.Status {
+	t.Helper()
+	s, err := keepalive.Stat(conn)
+	require.NoError(t, err)
+	return s
+}
+
+// await polls the status of conn until it is as wanted, and returns it.
+func await(t testing.TB, conn net.Conn, what string, wanted func(keepalive.Status) bool) (s keepalive.Status) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if s = stat(t, conn); wanted(s) {
+			return s
+		}
+	}
+	require.Fail(t, "the status never has "+what, "%+v", s)
+	return s
+}
+
+func isDead(s keepalive.Status) bool { return !s.Open }
+
+func read(conn net.Conn) error { return second(conn.Read(make([]byte, 1))) }
+
+func write(conn net.Conn) error { return second(conn.Write([]byte("x"))) }
+
+func TestStatFreshAndIdle(t *testing.T) {
+	t.Parallel()
+	probed := keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
+	conn, peer := pair(t, &keepalive.Dialer{Config: probed}, plainListen(t, "tcp4"))
+	for _, end := range []net.Conn{conn, peer} {
+		s := stat(t, end)
+		assert.Positive(t, s.RTT)
+		assert.Less(t, s.RTT, time.Second)
+		assert.Less(t, s.SinceReceived, time.Second)
+		assert.Less(t, s.SinceAck, time.Second)
+		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
+		assert.False(t, s.Suspect())
+	}
+
+	since := exchange(t, conn, peer)
+	s := await(t, conn, "been idle for 2 s", func(s keepalive.Status) bool { return s.SinceReceived >= 2*time.Second })
+	// The byte may have arrived after since, and both clocks tick.
+	assert.GreaterOrEqual(t, time.Since(since), 2*time.Second-10*time.Millisecond)
+	assert.Less(t, s.SinceAck, 1500*time.Millisecond, "the answer to a probe is an acknowledgement")
+	assert.True(t, s.Open)
+	assert.False(t, s.Suspect())
+	s = stat(t, peer)
+	assert.GreaterOrEqual(t, s.SinceAck, s.SinceReceived-time.Second, "the peer sends no probes")
+	assert.False(t, s.Suspect())
+}
+
+// The one allocation is net's, of the syscall.RawConn. This test is not parallel:
+// it counts the allocations of the process.
+func TestStatAllocations(t *testing.T) {
+	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	for name, c := range map[string]net.Conn{
+		"TCPConn":  conn,
+		"wrapper":  wrapper{conn},
+		"tls.Conn": tls.Client(conn, new(tls.Config)),
+	} {
+		assert.Equal(t, 1.0, testing.AllocsPerRun(1000, func() { keepalive.Stat(c) }), name)
+	}
+}
+
+func TestStatCountsProbes(t *testing.T) {
+	t.Parallel()
+	conn, since := silenced(t, quick, false, false)
+	var seen []int
+	suspect := false
+	await(t, conn, "ended", func(s keepalive.Status) bool {
+		if s.Open && (len(seen) == 0 || seen[len(seen)-1] != s.Probes) {
+			seen = append(seen, s.Probes)
+		}
+		suspect = suspect || s.Suspect()
+		assert.Equal(t, s.Probes > 0, s.Suspect())
+		assert.Zero(t, s.Retransmits+s.Unacked)
+		return isDead(s)
+	})
+	within(t, since, 4*time.Second, 4500*time.Millisecond)
+	assert.Equal(t, []int{0, 1, 2, 3}, seen)
+	assert.True(t, suspect, "before the kernel gives up")
+	assert.Equal(t, keepalive.Status{}, stat(t, conn))
+	assert.False(t, stat(t, conn).Suspect())
+
+	// None of that has consumed the error, which comes once.
+	err := read(conn)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+	assert.True(t, keepalive.IsPeerLost(err))
+	assert.Equal(t, io.EOF, read(conn))
+	assert.ErrorIs(t, write(conn), syscall.EPIPE)
+	assert.Equal(t, keepalive.Status{}, stat(t, conn))
+}
+
+func TestStatOfPeerThatComesBack(t *testing.T) {
+	t.Parallel()
+	conn, peer := pair(t, &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}, plainListen(t, "tcp4"))
+	exchange(t, conn, peer)
+	settled(t, conn, peer)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	await(t, conn, "two probes", func(s keepalive.Status) bool { return s.Probes == 2 && s.Suspect() })
+	require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
+	s := await(t, conn, "an answer", func(s keepalive.Status) bool { return !s.Suspect() })
+	assert.True(t, s.Open)
+	assert.Zero(t, s.Probes)
+	assert.Less(t, s.SinceAck, time.Second)
+	assert.Greater(t, s.SinceReceived, time.Second, "no data came with it")
+	exchange(t, conn, peer)
+}
+
+func TestStatOfDataInFlight(t *testing.T) {
+	t.Parallel()
+	for _, c := range []keepalive.Config{quick, {Disable: true}} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			conn, peer := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
+			exchange(t, conn, peer)
+			settled(t, conn, peer)
+			netlab.MustSilence(t, peer.(*net.TCPConn))
+			require.NoError(t, write(conn))
+			s := await(t, conn, "data in flight", func(s keepalive.Status) bool { return s.Unacked == 1 })
+			assert.True(t, s.Open)
+			for n := 1; n <= 4; n++ {
+				s = await(t, conn, "a further retransmission", func(s keepalive.Status) bool { return s.Retransmits == n })
+				assert.True(t, s.Suspect())
+				assert.Equal(t, 1, s.Unacked)
+				assert.Zero(t, s.Probes, "none while data is in flight")
+			}
+			require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
+			require.NoError(t, read(peer))
+			s = await(t, conn, "the acknowledgement", func(s keepalive.Status) bool { return s.Unacked == 0 })
+			assert.Zero(t, s.Retransmits)
+			assert.False(t, s.Suspect())
+		})
+	}
+}
+
+func TestStatWithoutKeepalive(t *testing.T) {
+	t.Parallel()
+	c := quick
+	c.Disable = true
+	conn, _ := silenced(t, c, false, false)
+	s := await(t, conn, "been idle for 3 s", func(s keepalive.Status) bool { return s.SinceReceived >= 3*time.Second })
+	assert.Greater(t, s.SinceAck, 2500*time.Millisecond)
+	assert.True(t, s.Open)
+	assert.False(t, s.Suspect(), "nothing was sent")
+}
+
+// A peer that is there but does not read is no suspect, although the kernel's
+// count of probes goes up and down.
+func TestStatOfStoppedReader(t *testing.T) {
+	t.Parallel()
+	conn, peer := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+	_, err := conn.Write(make([]byte, 64<<20))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.False(t, keepalive.IsPeerLost(err))
+	await(t, conn, "a closed window", func(s keepalive.Status) bool { return s.Unacked == 0 })
+
+	counted := false
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		counted = counted || tcpInfo(t, conn).Probes > 0
+		s := stat(t, conn)
+		require.True(t, s.Open)
+		require.False(t, s.Suspect(), "%+v", s)
+		require.Less(t, s.SinceAck, 3*time.Second)
+	}
+	assert.True(t, counted, "the kernel has probed the window")
+
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	s := await(t, conn, "unanswered zero-window probes", func(s keepalive.Status) bool { return s.Probes > 0 })
+	assert.True(t, s.Suspect())
+}
+
+// Data that acknowledges nothing new does not reset the kernel's count, where it
+// goes the fast path of tcp_rcv_established. That also depends on how much
+// memory is charged to the socket, hence several connections.
+func TestStatOfDataAfterLostProbe(t *testing.T) {
+	t.Parallel()
+	ln := plainListen(t, "tcp4")
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Minute, Count: 9}}
+	conns, peers := make([]net.Conn, 8), make([]net.Conn, 8)
+	for i := range conns {
+		conns[i], peers[i] = pair(t, d, ln)
+		for range i + 1 { // none of which is read
+			require.NoError(t, write(peers[i]))
+			settled(t, peers[i])
+		}
+		netlab.MustSilence(t, peers[i].(*net.TCPConn))
+	}
+	counted := 0
+	for i, conn := range conns {
+		assert.True(t, await(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes == 1 }).Suspect())
+		require.NoError(t, netlab.Wake(peers[i].(*net.TCPConn)))
+		require.NoError(t, write(peers[i]))
+		settled(t, peers[i])
+		counted += int(tcpInfo(t, conn).Probes)
+		s := stat(t, conn)
+		assert.Zero(t, s.Probes)
+		assert.False(t, s.Suspect())
+	}
+	assert.Positive(t, counted, "if this fails, the kernel has changed")
+}
+
+func TestStatThroughTLS(t *testing.T) {
+	t.Parallel()
+	conn, _ := silenced(t, quick, false, true)
+	require.IsType(t, new(tls.Conn), conn)
+	assert.True(t, stat(t, conn).Open)
+	assert.True(t, await(t, wrapper{conn}, "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
+	await(t, conn, "ended", isDead)
+	err := read(conn)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+	assert.True(t, keepalive.IsPeerLost(err))
+	assert.False(t, keepalive.IsPeerLost(read(conn)))
+}
+
+func TestStatOfEnds(t *testing.T) {
+	t.Parallel()
+	open := func(s keepalive.Status) bool { return s.Open }
+	state := func(conn net.Conn, want uint8) {
+		t.Helper()
+		require.Eventually(t, func() bool { return tcpInfo(t, conn).State == want }, 5*time.Second, time.Millisecond)
+	}
+	conn, peer := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	require.NoError(t, peer.(*net.TCPConn).CloseWrite())
+	state(conn, unix.BPF_TCP_CLOSE_WAIT)
+	state(peer, unix.BPF_TCP_FIN_WAIT2)
+	assert.True(t, open(stat(t, conn)))
+	assert.True(t, open(stat(t, peer)))
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	await(t, conn, "ended", isDead)
+	await(t, peer, "ended", isDead)
+	err := read(conn)
+	assert.Equal(t, io.EOF, err)
+	assert.False(t, keepalive.IsPeerLost(err))
+
+	conn, peer = pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, peer.Close())
+	await(t, conn, "ended", isDead)
+	err = read(conn)
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	assert.False(t, keepalive.IsPeerLost(err))
+
+	conn.Close()
+	_, err = keepalive.Stat(conn)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	_, err = keepalive.Stat(tls.Client(conn, new(tls.Config)))
+	assert.ErrorIs(t, err, net.ErrClosed)
+}
+
+func TestPeerLostWithDataInFlight(t *testing.T) {
+	t.Parallel()
+	c := quick
+	c.UserTimeout = 2 * time.Second
+	for name, end := range map[string]func(net.Conn) error{"Read": read, "Write": write} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, _ := silenced(t, c, false, false)
+			require.NoError(t, write(conn))
+			assert.True(t, await(t, conn, "a retransmission", func(s keepalive.Status) bool { return s.Retransmits > 0 }).Suspect())
+			await(t, conn, "ended", isDead)
+			err := end(conn)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+			assert.True(t, keepalive.IsPeerLost(err))
+			assert.False(t, keepalive.IsPeerLost(end(conn)), "it comes once")
+		})
+	}
+}
+
+// With data in flight the kernel gives the reason that the path gave, if any.
+func TestPeerLostWithItsPath(t *testing.T) {
+	t.Parallel()
+	for want, fail := range map[syscall.Errno]func(*testing.T, *netlab.Lab, net.Conn){
+		// The firewall says that it does not know the connection.
+		syscall.EHOSTUNREACH: func(t *testing.T, l *netlab.Lab, conn net.Conn) {
+			l.Forget(t)
+			require.NoError(t, write(conn))
+		},
+		// The client's only route goes away.
+		syscall.ENETUNREACH: func(t *testing.T, l *netlab.Lab, conn net.Conn) {
+			l.Block(t)
+			require.NoError(t, write(conn))
+			l.Client.LinkDown(t)
+		},
+	} {
+		t.Run(want.Error(), func(t *testing.T) {
+			t.Parallel()
+			l := netlab.NewLab(t, netlab.Rules{Unknown: netlab.Unreachable})
+			ln := l.Server.Listen(t, new(keepalive.ListenConfig), "tcp4", 0)
+			d := &keepalive.Dialer{Config: keepalive.Config{UserTimeout: 2 * time.Second}}
+			conn, peer := pair(t, dialFunc(l.Client.Within(d.DialContext)), ln)
+			exchange(t, conn, peer)
+			settled(t, conn, peer)
+			fail(t, l, conn)
+			assert.True(t, await(t, conn, "a retransmission", func(s keepalive.Status) bool { return s.Retransmits > 0 }).Suspect())
+			await(t, conn, "ended", isDead)
+			err := read(conn)
+			assert.ErrorIs(t, err, want)
+			assert.True(t, keepalive.IsPeerLost(err))
+			assert.Equal(t, io.EOF, read(conn))
+		})
+	}
+}
+
+func TestMPTCPPeerLost(t *testing.T) {
+	t.Parallel()
+	mptcpListen(t) // skips where there is none
+	l := netlab.NewLab(t, netlab.Rules{})
+	l.Client.Sysctl(t, "net.mptcp.close_timeout", "2")
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(true)
+	d := &keepalive.Dialer{NetDialer: mptcpDialer(), Config: quick}
+	conn, peer := pair(t, dialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, &lc, "tcp4", 0))
+	require.Equal(t, unix.IPPROTO_MPTCP, sockopt(t, conn, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+	exchange(t, conn, peer)
+	s := stat(t, conn)
+	assert.True(t, s.Open)
+	assert.Positive(t, s.RTT)
+	assert.False(t, s.Suspect())
+
+	settled(t, conn, peer)
+	l.Block(t)
+	assert.True(t, await(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
+	await(t, conn, "ended", isDead)
+	subflow := time.Now()
+	assert.Equal(t, keepalive.Status{}, stat(t, conn))
+
+	// The connection outlives its subflow by close_timeout.
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	err := read(conn)
+	within(t, subflow, time.Second, 10*time.Second)
+	assert.ErrorIs(t, err, syscall.ENOTCONN)
+	assert.True(t, keepalive.IsPeerLost(err))
+
+	err = conn.(*net.TCPConn).CloseWrite()
+	assert.ErrorIs(t, err, syscall.ENOTCONN)
+	assert.False(t, keepalive.IsPeerLost(err), "shutdown says so of any ended connection")
+}
+
+func TestMPTCPReset(t *testing.T) {
+	t.Parallel()
+	conn, peer := pair(t, mptcpDialer(), mptcpListen(t))
+	exchange(t, conn, peer)
+	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, peer.Close())
+	for err := read(conn); err != io.EOF; err = read(conn) {
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		assert.False(t, keepalive.IsPeerLost(err))
+	}
+	assert.Equal(t, keepalive.Status{}, stat(t, conn))
+}
+
+func TestPeerLostThroughHTTP(t *testing.T) {
+	t.Parallel()
+	requests := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- struct{}{}
+		<-requests
+		panic(http.ErrAbortHandler)
+	}))
+	silent := make(chan net.Conn, 1)
+	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			silent <- conn
+		}
+	}
+	server.Start()
+	defer server.Close()
+	defer close(requests)
+	transport := &http.Transport{DialContext: (&keepalive.Dialer{Config: quick}).DialContext}
+	defer transport.CloseIdleConnections()
+	result := make(chan error, 1)
+	go func() { result <- second((&http.Client{Transport: transport}).Get(server.URL)) }()
+	<-requests
+	peer := <-silent
+	settled(t, peer)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+
+	err := <-result
+	assert.IsType(t, new(url.Error), err)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+	assert.True(t, keepalive.IsPeerLost(err))
+}

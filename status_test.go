@@ -1,0 +1,112 @@
+package keepalive_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// timedOut is what the system says of a dead peer.
+var timedOut error = syscall.ETIMEDOUT
+
+func readError(err error) error {
+	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)}
+}
+
+func TestSuspect(t *testing.T) {
+	for _, tt := range []struct {
+		status keepalive.Status
+		want   bool
+	}{
+		{keepalive.Status{}, false},
+		{keepalive.Status{Open: true}, false},
+		{keepalive.Status{Open: true, Unacked: 10, SinceReceived: time.Hour, SinceAck: time.Hour}, false},
+		{keepalive.Status{Open: true, Probes: 1}, true},
+		{keepalive.Status{Open: true, Retransmits: 1}, true},
+		{keepalive.Status{Probes: 3, Retransmits: 3}, false},
+	} {
+		assert.Equal(t, tt.want, tt.status.Suspect(), "%+v", tt.status)
+	}
+}
+
+func TestIsPeerLost(t *testing.T) {
+	for name, err := range map[string]error{
+		"errno":     timedOut,
+		"read":      readError(timedOut),
+		"write":     &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", timedOut)},
+		"sendfile":  &net.OpError{Op: "write", Net: "tcp", Err: &net.OpError{Op: "readfrom", Err: os.NewSyscallError("sendfile", timedOut)}},
+		"url.Error": &url.Error{Op: "Get", URL: "http://replica.example/", Err: readError(timedOut)},
+		"%w":        fmt.Errorf("replica: %w", readError(timedOut)),
+		"joined":    errors.Join(errors.New("not stored"), readError(timedOut)),
+	} {
+		assert.True(t, keepalive.IsPeerLost(err), name)
+	}
+
+	for name, err := range map[string]error{
+		"nil":              nil,
+		"EOF":              io.EOF,
+		"unexpected EOF":   io.ErrUnexpectedEOF,
+		"closed":           net.ErrClosed,
+		"deadline":         os.ErrDeadlineExceeded,
+		"read deadline":    readError(os.ErrDeadlineExceeded),
+		"context deadline": context.DeadlineExceeded,
+		"context canceled": context.Canceled,
+		"client timeout":   &url.Error{Op: "Get", Err: context.DeadlineExceeded},
+		"text":             errors.New(timedOut.Error()),
+		"name lookup":      &net.DNSError{Err: timedOut.Error(), IsTimeout: true},
+		"dial":             &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", timedOut)},
+		"dial on Windows":  &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", timedOut)},
+		"dial by proxy":    &url.Error{Err: &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", timedOut)}}},
+	} {
+		assert.False(t, keepalive.IsPeerLost(err), name)
+	}
+}
+
+// Errors that the system gives, on connections whose peer is there.
+func TestIsNotPeerLost(t *testing.T) {
+	t.Parallel()
+	not := func(name string, err, is error) {
+		t.Helper()
+		assert.ErrorIs(t, err, is, name)
+		assert.False(t, keepalive.IsPeerLost(err), name)
+	}
+	ln := plainListen(t, "tcp4")
+	conn, peer := pair(t, new(net.Dialer), ln)
+	conn.SetDeadline(time.Now())
+	_, err := conn.Read(make([]byte, 1))
+	not("deadline", err, os.ErrDeadlineExceeded)
+	_, err = tls.Client(conn, &tls.Config{ServerName: "x"}).Read(make([]byte, 1))
+	not("deadline through TLS", err, os.ErrDeadlineExceeded)
+	conn.SetDeadline(time.Time{})
+	peer.Close()
+	_, err = conn.Read(make([]byte, 1))
+	not("EOF", err, io.EOF)
+	conn.Close()
+	_, err = conn.Read(make([]byte, 1))
+	not("closed", err, net.ErrClosed)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+ln.Addr().String(), nil)
+	require.NoError(t, err)
+	_, err = http.DefaultClient.Do(request)
+	not("context", err, context.DeadlineExceeded)
+
+	ln.Close()
+	_, err = net.Dial("tcp4", ln.Addr().String())
+	require.Error(t, err)
+	assert.False(t, keepalive.IsPeerLost(err), "refused")
+}

@@ -1,0 +1,65 @@
+//go:build !keepalive_portable
+
+package keepalive
+
+import (
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const tcpClose = 7 // TCP_CLOSE of include/net/tcp_states.h
+
+var onStatus operations[Status]
+
+func stat(sc syscall.Conn) (Status, error) {
+	return onStatus.controlConn(sc, Status{}, readStatus)
+}
+
+// readStatus does what unix.GetsockoptTCPInfo does, without its allocation. An
+// older kernel fills in less of info than a newer one; tcpi_notsent_bytes, the
+// last field that is read here, is there since Linux 4.6.
+func readStatus(fd int, s *Status) error {
+	var info unix.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return &optionError{"getsockopt", "TCP_INFO", errno}
+	}
+	if info.State == tcpClose {
+		return nil // the rest is left over, or wiped: MPTCP's times count from boot
+	}
+	*s = Status{
+		Open:          true,
+		Probes:        unanswered(&info),
+		Retransmits:   int(info.Retransmits),
+		Unacked:       int(info.Unacked),
+		SinceReceived: time.Duration(info.Last_data_recv) * time.Millisecond,
+		SinceAck:      time.Duration(info.Last_ack_recv) * time.Millisecond,
+		RTT:           time.Duration(info.Rtt) * time.Microsecond,
+	}
+	return nil
+}
+
+// unanswered returns the probes that the peer owes an answer to. The kernel's
+// count may be above that.
+//
+// Data that acknowledges nothing new does not reset it on the fast path of
+// tcp_rcv_established. But keepalive probes go out after a second's silence at the
+// earliest, so that within the last second nothing can have gone unanswered.
+//
+// A peer that stopped reading answers one zero-window probe per half a second
+// (tcp_invalid_ratelimit), and they go out after 1, 3, 7 ... times the
+// retransmission timeout. So the second one remains without an answer if that is
+// below 250 ms, and the third one is due 1.5 s after the answer at the latest.
+func unanswered(info *unix.TCPInfo) int {
+	silence := time.Duration(min(info.Last_data_recv, info.Last_ack_recv)) * time.Millisecond
+	asksWindow := info.Notsent_bytes > 0
+	if silence < time.Second || asksWindow && silence < 1500*time.Millisecond {
+		return 0
+	}
+	return int(info.Probes)
+}
