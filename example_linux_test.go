@@ -51,3 +51,23 @@ func ExampleGet() {
 	fmt.Println("net has set", held.Idle, held.Interval, held.Count)
 	// Output: net has set 15s 15s 9
 }
+
+func ExampleStat() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	status, err := keepalive.Stat(conn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("open: %t, suspect: %t, %d probes unanswered\n", status.Open, status.Suspect(), status.Probes)
+	// Output: open: true, suspect: false, 0 probes unanswered
+}

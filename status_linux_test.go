@@ -237,6 +237,59 @@ func TestStatThroughTLS(t *testing.T) {
 	assert.False(t, keepalive.IsPeerLost(read(conn)))
 }
 
+// Both loops of the example, with the primary dead. Neither may take the other's
+// turn, so each has a connection.
+func TestReadLoops(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		loop func(net.Conn, time.Duration, func(), func([]byte)) error
+		lost bool
+	}{
+		"right": {follow, true},
+		"usual": {followUsual, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, since := silenced(t, quick, false, false)
+			periods := 0
+			err := tt.loop(conn, time.Second, func() { periods++ }, func([]byte) {})
+			within(t, since, 4*time.Second, 4500*time.Millisecond)
+			assert.Equal(t, tt.lost, keepalive.IsPeerLost(err), "%v", err)
+			assert.Equal(t, tt.lost, err != nil, "the usual loop says that all has come")
+			assert.GreaterOrEqual(t, periods, 3)
+		})
+	}
+}
+
+// The pool of the example, whose server falls silent and comes back.
+func TestPoolDropsSuspects(t *testing.T) {
+	t.Parallel()
+	ln := plainListen(t, "tcp4")
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}
+	p := &pool{dial: func() (net.Conn, error) { return d.Dial("tcp4", ln.Addr().String()) }}
+	get := func() net.Conn {
+		conn, err := p.get()
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	first := get()
+	peer, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { peer.Close() })
+	p.put(first)
+	require.Same(t, first, get())
+
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	await(t, first, "a probe", keepalive.Status.Suspect)
+	p.put(first)
+	next := get()
+	assert.NotSame(t, first, next)
+	assert.ErrorIs(t, write(first), net.ErrClosed)
+	p.put(next)
+	assert.Same(t, next, get())
+}
+
 func TestStatOfEnds(t *testing.T) {
 	t.Parallel()
 	open := func(s keepalive.Status) bool { return s.Open }
