@@ -77,7 +77,10 @@ func ExampleStat_pool() {
 	}
 	p.put(first)
 	second, err := p.get()
-	fmt.Println("the same:", second == first, err)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the same:", second == first)
 	p.put(second)
 
 	crash(server)
@@ -85,11 +88,14 @@ func ExampleStat_pool() {
 		time.Sleep(time.Millisecond) // until this side hears of it
 	}
 	third, err := p.get()
-	fmt.Println("the same:", third == first, err)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the same:", third == first)
 	third.Close()
 	// Output:
-	// the same: true <nil>
-	// the same: false <nil>
+	// the same: true
+	// the same: false
 }
 
 // crash ends the connection that the server accepts next without a farewell.

@@ -53,12 +53,16 @@ func (s *screen) compare(held, plain policy) {
 // replica's policy.
 func otherwise(plain policy) string {
 	return fmt.Sprintf("net's defaults would have taken %s, the system's %s",
-		spell(unnoticed(plain)), spell(unnoticed(keepalive.SystemDefaults())))
+		unnoticed(plain), unnoticed(keepalive.SystemDefaults()))
 }
 
-// unnoticed returns how long a peer may be silent on an idle connection.
-func unnoticed(p policy) time.Duration {
-	return p.Idle + time.Duration(p.Count)*p.Interval
+// unnoticed says how long a peer may be silent on an idle connection.
+func unnoticed(p policy) string {
+	d, ok := p.DetectionTime()
+	if !ok {
+		return "for ever"
+	}
+	return spell(d)
 }
 
 // spell leaves out what does not matter: 5 s, 150 s, 2 h 11 min.

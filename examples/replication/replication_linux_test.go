@@ -56,6 +56,9 @@ func TestSurvivesSilence(t *testing.T) {
 		`TCP_KEEPCNT +1 +\d+\n`,
 		`replica +connected, asks for what follows record 0\n`,
 		`replica +holds records 1 to 5 of 11, the link is idle\n`,
+		`keepalive +is to notice that after 2 s: idle=1s,interval=1s,count=1\n`,
+		`silence +0\.\d s since the last answer, 0 of 1 probes unanswered\n`,
+		`silence +1\.\d s since the last answer, 1 of 1 probes unanswered: suspect\n`,
 		`net's defaults would have taken \d+ s, the system's \d`,
 		`replica +dials again, asks for what follows record 5\n`,
 		`replica +holds records 1 to 11\n`,
@@ -73,7 +76,7 @@ func TestSurvivesSilence(t *testing.T) {
 
 func detected(t *testing.T, output string) float64 {
 	t.Helper()
-	m := regexp.MustCompile(`kernel +gives the primary up after (\d+\.\d) s: Read fails with ETIMEDOUT\n`).FindStringSubmatch(output)
+	m := regexp.MustCompile(`kernel +gives the primary up after (\d+\.\d) s: Read fails with "connection timed out"\n`).FindStringSubmatch(output)
 	if m == nil {
 		t.Fatalf("the kernel did not end the connection:\n%s", output)
 	}

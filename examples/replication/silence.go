@@ -3,37 +3,59 @@ package main
 import (
 	"errors"
 	"fmt"
-	"syscall"
+	"net"
+	"os"
 	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
 )
 
 // watch shows the silence until Read has ended, and expects the kernel to have
 // ended it.
-func (st *story) watch(since time.Time, held policy, ended <-chan error) error {
-	ticker := time.NewTicker(st.period())
+func (st *story) watch(conn net.Conn, power outage, held policy, ended <-chan error) error {
+	st.say("keepalive", "is to notice that after %s: %s", unnoticed(held), held)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
+	var shown time.Time
+	probes := 0
 	for {
 		select {
 		case err := <-ended:
-			silence := time.Since(since)
-			if !errors.Is(err, syscall.ETIMEDOUT) {
+			silence := time.Since(power.since)
+			if !keepalive.IsPeerLost(err) {
 				return notLost(err)
 			}
-			st.say("kernel", "gives the primary up after %.1f s: Read fails with ETIMEDOUT", silence.Seconds())
+			st.say("kernel", "gives the primary up after %.1f s: Read fails with %q", silence.Seconds(), cause(err))
 			return nil
 		case <-ticker.C:
-			st.refresh("silence", progress(time.Since(since), held))
+			status, err := keepalive.Stat(conn)
+			if err != nil || !status.Open {
+				continue // Read has ended, or is about to
+			}
+			if status.Probes != probes || time.Since(shown) >= st.period() {
+				st.refresh("silence", progress(status, held))
+				shown, probes = time.Now(), status.Probes
+			}
 		}
 	}
 }
 
-// progress says where the kernel is. That is computed from the policy.
-func progress(silence time.Duration, held policy) string {
-	next := fmt.Sprintf("first probe due at %s, the end at %s", spell(held.Idle), spell(unnoticed(held)))
-	if silence >= held.Idle {
-		next = fmt.Sprintf("probes go unanswered, the end is due at %s", spell(unnoticed(held)))
+// progress says what the kernel knows.
+func progress(status keepalive.Status, held policy) string {
+	s := fmt.Sprintf("%.1f s since the last answer, %d of %d probes unanswered", status.SinceAck.Seconds(), status.Probes, held.Count)
+	if status.Suspect() {
+		s += ": suspect"
 	}
-	return fmt.Sprintf("%.1f s: %s", silence.Seconds(), next)
+	return s
+}
+
+// cause returns what the system said.
+func cause(err error) error {
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		return call.Err
+	}
+	return err
 }
 
 // notLost says that a connection ended in another way than by silence.

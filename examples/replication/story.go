@@ -81,7 +81,7 @@ func (st *story) follow(ctx context.Context, conn net.Conn, held policy) error {
 	case power := <-st.primary.outage:
 		st.say("replica", "holds records 1 to %d of %d, the link is idle", power.last, st.records)
 		st.say("primary", "loses power: no FIN, no RST, and no answer to what arrives")
-		return st.watch(power.since, held, ended)
+		return st.watch(conn, power, held, ended)
 	}
 }
 
