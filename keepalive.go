@@ -18,7 +18,9 @@
 // [Dialer] and [ListenConfig] tune sockets before they connect or listen; on
 // Linux an accepted connection then costs no system call. [Config.Apply],
 // [Config.WrapDial] and [NewListener] tune connections that somebody else
-// opened. [Get] reads back what the kernel holds.
+// opened. [Get] reads back what the kernel holds. [Stat] tells whether the peer
+// still answers, and [IsPeerLost] whether an error says that the kernel has
+// given it up. [Parse] reads a Config from text.
 //
 // A zero field means the system's default on all of these ways, so that the
 // operator's sysctl counts again.
