@@ -86,14 +86,16 @@ func Stat(conn net.Conn) (Status, error) {
 // ENETUNREACH that the path gave as the reason, and ENOTCONN from Read of an
 // MPTCP connection on Linux. They are found in whatever wraps them.
 //
-// It is false for a deadline, although both are a [net.Error] with a Timeout
-// method that returns true, for a reset, which a peer has sent, and for a
-// failed connect, which had no peer to lose.
+// It is false for a deadline, although that and ETIMEDOUT are both a [net.Error]
+// whose Timeout method returns true; for a reset, which a peer has sent; and for a
+// failed connect, which had no peer to lose. It is also false for ECONNREFUSED
+// and EACCES, the answers of a firewall that rejects data in flight by ICMP port
+// unreachable or, over IPv6, administratively prohibited.
 //
 // A TCP connection says it once. The Read after it returns io.EOF, as if the
 // peer had closed the connection in good order, and a Write EPIPE. So the first
 // error has to end the connection: a loop that goes on after a timeout takes a
-// lost peer for a finished one, or never ends.
+// lost peer for one that has sent everything.
 func IsPeerLost(err error) bool {
 	var call *os.SyscallError
 	name := ""
