@@ -84,21 +84,15 @@ func trySilence() error {
 
 // loopbackUp brings the loopback device of the thread's network namespace up.
 func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
 	lo, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
 	}
 	lo.SetUint16(unix.IFF_UP)
-	return os.NewSyscallError("ioctl SIOCSIFFLAGS", linkIoctl(unix.SIOCSIFFLAGS, lo))
-}
-
-// linkIoctl asks for, or changes, a network device of the thread's network
-// namespace.
-func linkIoctl(request uint, ifreq *unix.Ifreq) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.IoctlIfreq(fd, request, ifreq)
+	return os.NewSyscallError("ioctl SIOCSIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }

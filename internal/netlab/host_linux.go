@@ -29,9 +29,28 @@ import (
 type Host struct {
 	IPv4, IPv6 string // addresses; the firewall's are those that the client knows
 
-	links []string // network devices
-	setup string   // lines for ip -batch: the devices' addresses and routes
+	links []*link
 	space atomic.Pointer[namespace]
+}
+
+// link is one end of a cable.
+type link struct {
+	host       *Host
+	device     string
+	ipv4, ipv6 string
+	other      *link // the other end
+}
+
+// newHost returns a host whose network devices are yet to be made. A host with
+// one link routes everything over that.
+func newHost(t testing.TB, links ...*link) *Host {
+	t.Helper()
+	h := &Host{IPv4: links[0].ipv4, IPv6: links[0].ipv6, links: links}
+	for _, l := range links {
+		l.host = h
+	}
+	h.space.Store(newHostNamespace(t))
+	return h
 }
 
 // namespace is a network namespace and a thread in it.
@@ -183,18 +202,17 @@ func (h *Host) LinkDown(t testing.TB) {
 	t.Helper()
 	var batch strings.Builder
 	for _, link := range h.links {
-		fmt.Fprintln(&batch, "link set", link, "down")
+		fmt.Fprintln(&batch, "link set", link.device, "down")
 	}
 	h.ip(t, batch.String())
 }
 
-// LinkUp ends what LinkDown began, and returns once the links carry packets.
+// LinkUp ends what LinkDown began, and returns once packets get to the hosts at
+// the other ends of the links, which must be up, and back.
 func (h *Host) LinkUp(t testing.TB) {
 	t.Helper()
-	h.ip(t, h.setup)
-	for _, link := range h.links {
-		h.awaitCarrier(t, link)
-	}
+	h.ip(t, h.setup())
+	h.awaitNeighbours(t)
 }
 
 // Reboot makes the host forget everything but its addresses. Its processes are
@@ -206,7 +224,7 @@ func (h *Host) Reboot(t testing.TB) {
 	off, on := h.space.Load(), newHostNamespace(t)
 	var batch strings.Builder
 	for _, link := range h.links {
-		fmt.Fprintln(&batch, "link set", link, "netns", childFile)
+		fmt.Fprintln(&batch, "link set", link.device, "netns /proc/self/fd/3")
 	}
 	h.ip(t, batch.String(), on.file) // before the processes close their connections
 	off.stop()
@@ -229,40 +247,63 @@ func newHostNamespace(t testing.TB) *namespace {
 	return ns
 }
 
-// awaitCarrier waits until both ends of a link are up.
-func (h *Host) awaitCarrier(t testing.TB, link string) {
+// awaitNeighbours waits until packets get to the hosts at the other ends of the
+// links and back. To ask them sooner costs time: the kernel asks for the address
+// of a neighbour once a second.
+func (h *Host) awaitNeighbours(t testing.TB) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		var flags uint16
-		var err error
-		h.Do(func() { flags, err = linkFlags(link) })
-		if err != nil {
-			t.Fatal("netlab:", err)
+	giveUp := time.Now().Add(30 * time.Second)
+	for _, l := range h.links {
+		for !l.carries() || !l.other.carries() {
+			if time.Now().After(giveUp) {
+				t.Fatalf("netlab: %s has no carrier", l.device)
+			}
+			time.Sleep(time.Millisecond)
 		}
-		if flags&unix.IFF_RUNNING != 0 {
-			return
+		for !h.reaches(l.other.ipv4) || !h.reaches(l.other.ipv6) {
+			if time.Now().After(giveUp) {
+				t.Fatalf("netlab: %s gets no answer", l.device)
+			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("netlab: link %s does not come up", link)
-		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
-func linkFlags(link string) (uint16, error) {
-	ifreq, err := unix.NewIfreq(link)
-	if err != nil {
-		return 0, err
-	}
-	err = linkIoctl(unix.SIOCGIFFLAGS, ifreq)
-	return ifreq.Uint16(), os.NewSyscallError("ioctl SIOCGIFFLAGS", err)
+// carries reports whether this end of the link can send: it needs a carrier, and
+// a kernel that has noticed.
+func (l *link) carries() (running bool) {
+	l.host.Do(func() {
+		device, err := net.InterfaceByName(l.device)
+		running = err == nil && device.Flags&net.FlagRunning != 0
+	})
+	return running
 }
 
-// childFile is how a process names the first of the files that it was handed.
-const childFile = "/proc/self/fd/3"
+// reaches reports whether another host answers. Nobody listens on port 1.
+func (h *Host) reaches(ip string) bool {
+	dial := h.Within((&net.Dialer{Timeout: 100 * time.Millisecond}).DialContext)
+	conn, err := dial(context.Background(), "tcp", net.JoinHostPort(ip, "1"))
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil || errors.Is(err, unix.ECONNREFUSED)
+}
 
-// ip runs ip -batch on the host.
+// setup returns what ip -batch needs to bring the links up.
+func (h *Host) setup() string {
+	var batch strings.Builder
+	for _, l := range h.links {
+		fmt.Fprintln(&batch, "address replace", l.ipv4+"/24", "dev", l.device)
+		fmt.Fprintln(&batch, "address replace", l.ipv6+"/64", "dev", l.device, "nodad")
+		fmt.Fprintln(&batch, "link set", l.device, "up")
+	}
+	if len(h.links) == 1 {
+		fmt.Fprintln(&batch, "route replace default via", h.links[0].other.ipv4)
+		fmt.Fprintln(&batch, "route replace default via", h.links[0].other.ipv6)
+	}
+	return batch.String()
+}
+
+// ip runs ip -batch on the host, for which the files are /proc/self/fd/3 and on.
 func (h *Host) ip(t testing.TB, batch string, files ...*os.File) {
 	t.Helper()
 	h.run(t, batch, files, "ip", "-batch", "-")

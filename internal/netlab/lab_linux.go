@@ -50,43 +50,22 @@ func NewLab(t testing.TB, rules Rules) *Lab {
 			Skip(t, err)
 		}
 	}
-	l := &Lab{
-		Client:   newHost(t, "192.0.2.2", "2001:db8:1::2", "192.0.2.1", "2001:db8:1::1"),
-		Firewall: &Host{IPv4: "192.0.2.1", IPv6: "2001:db8:1::1"},
-		Server:   newHost(t, "198.51.100.2", "2001:db8:2::2", "198.51.100.1", "2001:db8:2::1"),
-	}
-	l.Firewall.space.Store(newHostNamespace(t))
-	l.Firewall.links = []string{"client", "server"}
-	l.Firewall.setup = linkSetup("client", "192.0.2.1", "2001:db8:1::1") +
-		linkSetup("server", "198.51.100.1", "2001:db8:2::1")
+	client := &link{device: "eth0", ipv4: "192.0.2.2", ipv6: "2001:db8:1::2"}
+	toClient := &link{device: "client", ipv4: "192.0.2.1", ipv6: "2001:db8:1::1", other: client}
+	server := &link{device: "eth0", ipv4: "198.51.100.2", ipv6: "2001:db8:2::2"}
+	toServer := &link{device: "server", ipv4: "198.51.100.1", ipv6: "2001:db8:2::1", other: server}
+	client.other, server.other = toClient, toServer
+	l := &Lab{Client: newHost(t, client), Firewall: newHost(t, toClient, toServer), Server: newHost(t, server)}
 	// Where both ends happen to have the same index the kernel takes them for
 	// no pair, and a second to notice that they are up: linkwatch_urgent_event.
 	l.Firewall.ip(t, `link add client index 101 type veth peer name eth0 netns /proc/self/fd/3
 link add server index 102 type veth peer name eth0 netns /proc/self/fd/4
 `, l.Client.space.Load().file, l.Server.space.Load().file)
 	l.filter(t, rules)
-	for _, h := range []*Host{l.Client, l.Server} {
-		h.ip(t, h.setup)
-	}
+	l.Client.ip(t, l.Client.setup())
+	l.Server.ip(t, l.Server.setup())
 	l.Firewall.LinkUp(t)
 	return l
-}
-
-// newHost returns a host without a link.
-func newHost(t testing.TB, ipv4, ipv6, router4, router6 string) *Host {
-	t.Helper()
-	h := &Host{IPv4: ipv4, IPv6: ipv6, links: []string{"eth0"}}
-	h.setup = linkSetup("eth0", ipv4, ipv6) +
-		fmt.Sprintf("route replace default via %s\nroute replace default via %s\n", router4, router6)
-	h.space.Store(newHostNamespace(t))
-	return h
-}
-
-func linkSetup(link, ipv4, ipv6 string) string {
-	return fmt.Sprintf(`address replace %[1]s/24 dev %[3]s
-address replace %[2]s/64 dev %[3]s nodad
-link set %[3]s up
-`, ipv4, ipv6, link)
 }
 
 // filter turns a host that could route into the firewall.
