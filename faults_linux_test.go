@@ -1,0 +1,414 @@
+//go:build !keepalive_portable
+
+package keepalive_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+var updateFaults = flag.Bool("update-faults", false, "write what TestFaults measures to docs/faults.md")
+
+// quickWithTimeout bounds the time that data may be in flight as well.
+var quickWithTimeout = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3, UserTimeout: 3500 * time.Millisecond}
+
+// slower notices a silent peer after 8 s, and leaves time to act before a probe.
+var slower = keepalive.Config{Idle: 2 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// watched is how long a connection is watched that nothing ends. It is longer
+// than the bound of any policy that is to end one here.
+const watched = 8 * time.Second
+
+// fault is a row of docs/faults.md: something that goes wrong between a client
+// and a server, one of which has a policy, and what that one is promised then.
+type fault struct {
+	name    string
+	policy  keepalive.Config
+	unknown netlab.Answer
+	happen  func(*testing.T, *scene) outcome
+	promise promise
+}
+
+// promise is the error that Read or Write returns, and when.
+type promise struct {
+	err         error
+	least, most time.Duration
+}
+
+var (
+	survives = promise{}
+	noBound  = promise{err: os.ErrDeadlineExceeded, least: watched}
+)
+
+// tick is how exact the kernel's clock is: 1/HZ is 10 ms at most.
+const tick = 10 * time.Millisecond
+
+// errorAfter promises an error after d. The kernel's timers may be 1/8 late.
+func errorAfter(d time.Duration, err error) promise {
+	return promise{err, d, d*9/8 + 500*time.Millisecond}
+}
+
+// errorAfterICMP promises an error after a UserTimeout while ICMP errors come
+// back. Over IPv4 each lets the retransmission timer run once more as if there
+// were no UserTimeout (tcp_ld_RTO_revert in net/ipv4/tcp_ipv4.c), and its last
+// wait is as long as half of the time that has passed.
+func errorAfterICMP(d time.Duration, err error) promise {
+	return promise{err, d, d*3/2 + 500*time.Millisecond}
+}
+
+// scene is where a fault happens: a connection that has exchanged a byte.
+type scene struct {
+	*netlab.Lab
+	network        string
+	policy         keepalive.Config
+	ln             net.Listener
+	client, server net.Conn
+}
+
+type outcome struct {
+	took time.Duration
+	err  error
+}
+
+func faults() []fault {
+	idle, _ := quick.DetectionTime()
+	idleWithTimeout, _ := quickWithTimeout.DetectionTime()
+	inFlight, firstProbe := quickWithTimeout.UserTimeout, slower.Idle
+	const drop, reset, unreachable = netlab.Drop, netlab.Reset, netlab.Unreachable
+	return []fault{
+		{"peer's link down, idle", quick, drop, whileIdle(linkDown), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"peer's link down, idle", quickWithTimeout, drop, whileIdle(linkDown), errorAfter(idleWithTimeout, syscall.ETIMEDOUT)},
+		{"peer's link down, data in flight", quick, drop, inFlightWhen(linkDown), noBound},
+		{"peer's link down, data in flight", quickWithTimeout, drop, inFlightWhen(linkDown), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
+		{"firewall forgets, idle", quick, drop, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"firewall forgets, data in flight", quick, drop, inFlightWhen(forget), noBound},
+		{"firewall forgets, data in flight", quickWithTimeout, drop, inFlightWhen(forget), errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"firewall forgets and answers with a reset, idle", slower, reset, whileIdle(forget), errorAfter(firstProbe, syscall.ECONNRESET)},
+		{"firewall forgets and answers with a reset, data in flight", slower, reset, inFlightWhen(forget), errorAfter(0, syscall.ECONNRESET)},
+		{"firewall forgets and answers ICMP unreachable, idle", quick, unreachable, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"firewall forgets and answers ICMP unreachable, data in flight", quick, unreachable, inFlightWhen(forget), noBound},
+		{"firewall forgets and answers ICMP unreachable, data in flight", quickWithTimeout, unreachable, inFlightWhen(forget), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
+		{"peer's machine restarts, idle", slower, drop, whileIdle(reboot), errorAfter(firstProbe, syscall.ECONNRESET)},
+		{"peer's machine restarts, data in flight", slower, drop, inFlightWhen(reboot), errorAfter(0, syscall.ECONNRESET)},
+		{"peer stops reading for 8 s", quick, drop, stopReading, survives},
+		{"peer stops reading for 8 s", quickWithTimeout, drop, stopReading, errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"one probe of three lost", slower, drop, loseProbes(1), survives},
+		{"two probes of three lost", slower, drop, loseProbes(2), survives},
+		{"peer's link down for 5 s, idle", slower, drop, shortOutage(0), survives},
+		{"peer's link down for 5 s, data in flight both ways", slower, drop, shortOutage(100_000), survives},
+		{"connecting to a silent host", quick, drop, connectSilent, noBound},
+		{"connecting to a silent host", quickWithTimeout, drop, connectSilent, errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"MPTCP client's link down, `ListenConfig`", quick, drop, mptcpClientDown(listenConfigOf), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"MPTCP client's link down, `NewListener` around `net.Listen`, `net.mptcp.close_timeout` = 2", quick, drop, mptcpClientDown(newListenerOf), errorAfter(idle+closeTimeout, syscall.ENOTCONN)},
+	}
+}
+
+// TestFaults holds the promise of each fault and compares the table of what it
+// measured with docs/faults.md.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	rows := faults()
+	var mu sync.Mutex
+	cells := map[string]string{} // by row and network
+	t.Run("all", func(t *testing.T) {
+		for i, f := range rows {
+			for _, network := range []string{"tcp4", "tcp6"} {
+				t.Run(strings.Join([]string{f.name, policyText(f.policy), network}, ", "), func(t *testing.T) {
+					t.Parallel()
+					got := f.happen(t, newScene(t, f, network))
+					f.promise.check(t, got)
+					mu.Lock()
+					defer mu.Unlock()
+					cells[fmt.Sprint(i, network)] = got.String()
+				})
+			}
+		}
+	})
+	if len(cells) < 2*len(rows) {
+		return // -run chose some, or one can't run here and said so
+	}
+	table := "| fault | policy | promised | IPv4 | IPv6 |\n| --- | --- | --- | --- | --- |\n"
+	for i, f := range rows {
+		table += fmt.Sprintf("| %s | %s | %v | %s | %s |\n", f.name, policyText(f.policy), f.promise,
+			cells[fmt.Sprint(i, "tcp4")], cells[fmt.Sprint(i, "tcp6")])
+	}
+	t.Log("\n" + table)
+	compareFaults(t, table)
+}
+
+// newScene connects a client that has the fault's policy, and whose peer probes
+// nobody.
+func newScene(t *testing.T, f fault, network string) *scene {
+	t.Helper()
+	s := &scene{Lab: netlab.NewLab(t, netlab.Rules{Unknown: f.unknown}), network: network, policy: f.policy}
+	s.ln = s.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, network, 0)
+	s.Client.Do(func() { s.client, s.server = pair(t, &keepalive.Dialer{Config: f.policy}, s.ln) })
+	exchange(t, s.client, s.server)
+	settled(t, s.client, s.server)
+	return s
+}
+
+func (p promise) String() string {
+	switch p.err {
+	case nil:
+		return "survives"
+	case os.ErrDeadlineExceeded:
+		return "none"
+	default:
+		return fmt.Sprintf("≤ %.1f s", math.Ceil(10*p.most.Seconds())/10)
+	}
+}
+
+func (p promise) check(t *testing.T, got outcome) {
+	t.Helper()
+	if p == survives {
+		require.NoError(t, got.err)
+		return
+	}
+	require.ErrorIs(t, got.err, p.err)
+	assert.GreaterOrEqual(t, got.took, p.least-tick)
+	if p != noBound {
+		assert.LessOrEqual(t, got.took, p.most)
+	}
+}
+
+func (o outcome) String() string {
+	var errno syscall.Errno
+	switch {
+	case o.err == nil:
+		return "survives"
+	case errors.As(o.err, &errno):
+		return fmt.Sprintf("%.2f s, %s", o.took.Seconds(), unix.ErrnoName(errno))
+	default:
+		return fmt.Sprintf("open after %.0f s", o.took.Seconds())
+	}
+}
+
+func policyText(c keepalive.Config) string {
+	text := fmt.Sprintf("%.0f s / %.0f s / %d", c.Idle.Seconds(), c.Interval.Seconds(), c.Count)
+	if c.UserTimeout != 0 {
+		text += fmt.Sprintf(", UserTimeout %.1f s", c.UserTimeout.Seconds())
+	}
+	return text
+}
+
+func linkDown(t *testing.T, s *scene) { s.Server.LinkDown(t) }
+func forget(t *testing.T, s *scene)   { s.Forget(t) }
+func reboot(t *testing.T, s *scene)   { s.Server.Reboot(t) }
+
+// whileIdle waits for Read to fail after something struck.
+func whileIdle(strike func(*testing.T, *scene)) func(*testing.T, *scene) outcome {
+	return func(t *testing.T, s *scene) outcome {
+		strike(t, s)
+		return failure(received(t, s.client), s.client)
+	}
+}
+
+// inFlightWhen waits for Read to fail after a byte was sent that gets nowhere.
+func inFlightWhen(strike func(*testing.T, *scene)) func(*testing.T, *scene) outcome {
+	return func(t *testing.T, s *scene) outcome {
+		strike(t, s)
+		since := time.Now()
+		_, err := s.client.Write([]byte("x"))
+		require.NoError(t, err)
+		return failure(since, s.client)
+	}
+}
+
+// received returns when the connection received a segment last, which may have
+// been the answer to a probe: Idle counts from then.
+func received(t *testing.T, conn net.Conn) time.Time {
+	t.Helper()
+	info := tcpInfo(t, conn)
+	return time.Now().Add(-time.Millisecond * time.Duration(min(info.Last_ack_recv, info.Last_data_recv)))
+}
+
+// failure waits for Read to fail.
+func failure(since time.Time, conn net.Conn) outcome {
+	conn.SetReadDeadline(since.Add(watched))
+	_, err := conn.Read(make([]byte, 1))
+	return outcome{time.Since(since), err}
+}
+
+// stopReading has the peer read nothing while more is written than the buffers
+// take, and then everything.
+func stopReading(t *testing.T, s *scene) outcome {
+	const size = 16 << 20
+	require.NoError(t, s.client.(*net.TCPConn).SetWriteBuffer(64<<10)) // soon full
+	read := make(chan error, 1)
+	since := time.Now()
+	time.AfterFunc(watched, func() {
+		_, err := io.CopyN(io.Discard, s.server, size)
+		read <- err
+	})
+	if _, err := s.client.Write(make([]byte, size)); err != nil {
+		return outcome{time.Since(since), err}
+	}
+	took := time.Since(since)
+	assert.Greater(t, took, watched, "the window was closed")
+	return outcome{took, <-read}
+}
+
+// loseProbes makes the path silent until so many probes are lost.
+func loseProbes(n uint8) func(*testing.T, *scene) outcome {
+	return func(t *testing.T, s *scene) outcome {
+		s.Block(t)
+		eventually(t, func() bool { return tcpInfo(t, s.client).Probes == n })
+		s.Unblock(t)
+		eventually(t, func() bool {
+			unanswered := tcpInfo(t, s.client).Probes
+			require.LessOrEqual(t, unanswered, n+1, "the next one is answered")
+			return unanswered == 0
+		})
+		return survived(t, s, 1)
+	}
+}
+
+func eventually(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * watched); !condition(); {
+		require.True(t, time.Now().Before(deadline))
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// shortOutage takes the peer's link down for less than the detection time, while
+// either end sends so many bytes.
+func shortOutage(size int) func(*testing.T, *scene) outcome {
+	return func(t *testing.T, s *scene) outcome {
+		s.Server.LinkDown(t)
+		up := time.After(time.Until(received(t, s.client).Add(5 * time.Second)))
+		done := make(chan outcome, 1)
+		if size > 0 {
+			go func() { done <- survived(t, s, size) }()
+		}
+		<-up
+		info := tcpInfo(t, s.client)
+		assert.NotZero(t, info.Probes+info.Retransmits, "lost")
+		s.Server.LinkUp(t)
+		if size > 0 {
+			return <-done
+		}
+		eventually(t, func() bool { return tcpInfo(t, s.client).Probes == 0 })
+		return survived(t, s, 1)
+	}
+}
+
+// survived sends so many bytes either way and compares what arrives.
+func survived(t *testing.T, s *scene, size int) outcome {
+	t.Helper()
+	sent := bytes.Repeat([]byte("0123456789"), size)[:size]
+	since := time.Now()
+	result := make(chan error, 4)
+	for _, conn := range []net.Conn{s.client, s.server} {
+		conn.SetDeadline(since.Add(2 * watched))
+		go func() { _, err := conn.Write(sent); result <- err }()
+		go func() {
+			received := make([]byte, size)
+			_, err := io.ReadFull(conn, received)
+			if err == nil && !bytes.Equal(sent, received) {
+				err = errors.New("what arrived differs from what was sent")
+			}
+			result <- err
+		}()
+	}
+	var err error
+	for range cap(result) {
+		err = errors.Join(err, <-result)
+	}
+	return outcome{time.Since(since), err}
+}
+
+// connectSilent connects while nothing gets through.
+func connectSilent(t *testing.T, s *scene) outcome {
+	s.Block(t)
+	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: watched}, Config: s.policy}
+	since := time.Now()
+	conn, err := s.Client.Within(d.DialContext)(t.Context(), s.network, s.ln.Addr().String())
+	took := time.Since(since)
+	if err == nil {
+		conn.Close()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = os.ErrDeadlineExceeded // as when reading
+	}
+	return outcome{took, err}
+}
+
+// closeTimeout is what net.mptcp.close_timeout is set to, from its default of
+// 60 s: how long an MPTCP connection waits for another path when its last one
+// has died.
+const closeTimeout = 2 * time.Second
+
+// mptcpClientDown waits for a server to notice the loss of an MPTCP client.
+func mptcpClientDown(listen func(*testing.T, *scene) net.Listener) func(*testing.T, *scene) outcome {
+	return func(t *testing.T, s *scene) outcome {
+		var byDefault []byte
+		s.Server.Do(func() { byDefault, _ = os.ReadFile("/proc/sys/net/mptcp/close_timeout") })
+		s.Server.Sysctl(t, "net.mptcp.close_timeout", fmt.Sprint(closeTimeout.Seconds()))
+		assert.Equal(t, "60\n", string(byDefault))
+
+		ln := listen(t, s)
+		client, err := s.Client.Within(mptcpDialer().DialContext)(t.Context(), s.network, ln.Addr().String())
+		require.NoError(t, err)
+		defer client.Close()
+		server, err := ln.Accept()
+		require.NoError(t, err)
+		defer server.Close()
+		exchange(t, server, client)
+		s.Client.LinkDown(t)
+		return failure(received(t, server), server)
+	}
+}
+
+func listenConfigOf(t *testing.T, s *scene) net.Listener {
+	return s.Server.Listen(t, &keepalive.ListenConfig{Config: s.policy}, s.network, 0)
+}
+
+func newListenerOf(t *testing.T, s *scene) net.Listener {
+	mptcp := s.Server.Listen(t, new(net.ListenConfig), s.network, 0)
+	assert.Equal(t, unix.IPPROTO_MPTCP, sockopt(t, mptcp, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+	ln, err := keepalive.NewListener(mptcp, s.policy)
+	require.NoError(t, err)
+	return ln
+}
+
+// compareFaults asserts that docs/faults.md has this table but for the times
+// that were measured, or writes it there.
+func compareFaults(t *testing.T, table string) {
+	t.Helper()
+	const path = "docs/faults.md"
+	doc, err := os.ReadFile(path)
+	require.NoError(t, err)
+	kept := regexp.MustCompile(`(?m)(^\|.*\n)+`)
+	if *updateFaults {
+		require.NoError(t, os.WriteFile(path, kept.ReplaceAllLiteral(doc, []byte(table)), 0))
+		return
+	}
+	assert.Equal(t, untimed(table), untimed(string(kept.Find(doc))), "go test -run '^TestFaults$' -update-faults .")
+}
+
+// untimed leaves the measured times out of a table: those to a hundredth of a
+// second.
+func untimed(table string) []string {
+	return strings.Split(regexp.MustCompile(`\d+\.\d\d s`).ReplaceAllString(table, "… s"), "\n")
+}
