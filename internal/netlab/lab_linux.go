@@ -3,6 +3,7 @@ package netlab
 import (
 	"fmt"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -37,6 +38,10 @@ const (
 	Unreachable Answer = "reject with icmpx type host-unreachable" // an ICMP error
 )
 
+// making is held while a lab is made. Many tests make theirs at the same time, and
+// would keep the processors from those that take the time.
+var making sync.Mutex
+
 // NewLab makes a lab that lasts until the test ends. It costs some tens of
 // milliseconds; labs do not disturb each other.
 //
@@ -50,6 +55,8 @@ func NewLab(t testing.TB, rules Rules) *Lab {
 			Skip(t, err)
 		}
 	}
+	making.Lock()
+	defer making.Unlock()
 	client := &link{device: "eth0", ipv4: "192.0.2.2", ipv6: "2001:db8:1::2"}
 	toClient := &link{device: "client", ipv4: "192.0.2.1", ipv6: "2001:db8:1::1", other: client}
 	server := &link{device: "eth0", ipv4: "198.51.100.2", ipv6: "2001:db8:2::2"}
