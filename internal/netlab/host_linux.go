@@ -324,7 +324,7 @@ func (h *Host) run(t testing.TB, stdin string, files []*os.File, name string, ar
 		return
 	}
 	err = fmt.Errorf("netlab: %s: %w: %s", name, err, out)
-	if bytes.Contains(out, []byte(unix.EPERM.Error())) || bytes.Contains(out, []byte("Operation not permitted")) {
+	if bytes.Contains(bytes.ToLower(out), []byte(unix.EPERM.Error())) {
 		Skip(t, err)
 	}
 	t.Fatal(err)
@@ -333,12 +333,13 @@ func (h *Host) run(t testing.TB, stdin string, files []*os.File, name string, ar
 // lookPath also looks where the path of an unprivileged user does not lead.
 func lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if errors.Is(err, exec.ErrNotFound) {
-			if inside, failed := exec.LookPath(filepath.Join(dir, name)); failed == nil {
-				return inside, nil
-			}
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
 		}
 	}
-	return path, err
+	return "", err
 }

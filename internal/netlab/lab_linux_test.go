@@ -239,6 +239,16 @@ func TestLabInterrupted(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
+// Debian leaves /usr/sbin out of the path of unprivileged users.
+func TestLookPath(t *testing.T) {
+	NewLab(t, Rules{}) // skips where the tools are missing
+	t.Setenv("PATH", "/nonexistent")
+	_, err := lookPath("nft")
+	assert.NoError(t, err)
+	_, err = lookPath("no-such-tool")
+	assert.ErrorIs(t, err, exec.ErrNotFound)
+}
+
 // holders returns what keeps a namespace: threads, descriptors and mounts.
 func holders(t *testing.T, name string) (found []string) {
 	t.Helper()
