@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
@@ -35,14 +36,10 @@ func TestProbesOnTheWire(t *testing.T) {
 			settled(t, dialed, accepted)
 			wire := sniff(t)
 			var packets []packet
-			var since time.Time
-			for len(packets) < 8 {
+			for range 8 {
 				packets = append(packets, wire.next(t))
-				if len(packets) == 1 {
-					since = time.Now()
-				}
 			}
-			took := time.Since(since)
+			took := packets[7].at.Sub(packets[0].at)
 
 			expects := map[uint16]uint32{} // what an end has acknowledged
 			for _, p := range packets {
@@ -78,7 +75,8 @@ func TestProbesOnTheWire(t *testing.T) {
 type packet struct {
 	from, to uint16
 	seq, ack uint32
-	size     int // from the IP header on
+	size     int       // from the IP header on
+	at       time.Time // by the kernel: this process may read it late
 }
 
 // sniffer is a packet(7) socket.
@@ -92,15 +90,16 @@ func sniff(t *testing.T) sniffer {
 	require.NoError(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
 	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}))
+	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
 	return sniffer(fd)
 }
 
 // next returns the next segment that arrives somewhere.
 func (s sniffer) next(t *testing.T) packet {
 	t.Helper()
-	b := make([]byte, 1500)
+	b, oob := make([]byte, 1500), make([]byte, 100)
 	for {
-		n, from, err := unix.Recvfrom(int(s), b, 0)
+		n, oobn, _, from, err := unix.Recvmsg(int(s), b, oob, 0)
 		if err == unix.EINTR { // not restarted where there is a timeout: signal(7)
 			continue
 		}
@@ -121,6 +120,16 @@ func (s sniffer) next(t *testing.T) packet {
 			seq:  binary.BigEndian.Uint32(ip[tcp+4:]),
 			ack:  binary.BigEndian.Uint32(ip[tcp+8:]),
 			size: n,
+			at:   timestamp(t, oob[:oobn]),
 		}
 	}
+}
+
+// timestamp returns what SO_TIMESTAMPNS of socket(7) adds to a packet.
+func timestamp(t *testing.T, oob []byte) time.Time {
+	t.Helper()
+	messages, err := unix.ParseSocketControlMessage(oob)
+	require.NoError(t, err)
+	require.Len(t, messages, 1)
+	return time.Unix((*unix.Timespec)(unsafe.Pointer(&messages[0].Data[0])).Unix())
 }
