@@ -77,6 +77,10 @@ type Config struct {
 	// data in flight to a dead peer is retransmitted for about 15 minutes
 	// (tcp_retries2).
 	//
+	// The time counts from the first retransmission, and docs/faults.md shows
+	// how it ends. Routers that answer with ICMP errors can make it half as
+	// long again over IPv4 (tcp_ld_RTO_revert in net/ipv4/tcp_ipv4.c).
+	//
 	// It has three more effects on Linux. An idle connection ends at the
 	// first probe that is due at or after UserTimeout, whatever Count says.
 	// A live peer that stops reading is given up as well, once its window

@@ -77,7 +77,8 @@ type Target struct {
 	// flight as well, when the kernel does not probe. It sets UserTimeout,
 	// whose documentation says which live peers that ends. The time counts
 	// from the first retransmission, which comes 0.2 s after the data was
-	// sent, or later on a path with a long round trip.
+	// sent, or later on a path with a long round trip. Beyond Detect it takes
+	// what ICMP errors add to a UserTimeout.
 	Unacked bool
 }
 
