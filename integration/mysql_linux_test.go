@@ -1,0 +1,84 @@
+package integration_test
+
+import (
+	"context"
+	"database/sql"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/integration/clients"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A pooled connection that is idle for a while, to MariaDB.
+func TestMySQL(t *testing.T) {
+	t.Parallel()
+	lab := newLab(t)
+	address := startMariaDB(t, lab.Server)
+
+	t.Run("pool", func(t *testing.T) {
+		t.Parallel()
+		withAndWithout(t, plain(lab.Client), tuned(lab.Client, policy), func(t *testing.T, d *dialer) func(context.Context) error {
+			db := openMySQL(t, address, d)
+			return sameSession(t, func(ctx context.Context) (id int, err error) {
+				err = db.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id)
+				return id, err
+			})
+		})
+	})
+
+	// The driver calls SetKeepAlive(true) on what it is given, which writes
+	// SO_KEEPALIVE and nothing else.
+	t.Run("SetKeepAlive", func(t *testing.T) {
+		off := policy
+		off.Disable = true
+		netDefault := keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
+		for name, tt := range map[string]struct {
+			dialer *dialer
+			want   keepalive.Config
+		}{
+			"net's":    {plain(lab.Client), netDefault},
+			"policy":   {tuned(lab.Client, policy), policy},
+			"disabled": {tuned(lab.Client, off), policy}, // the driver turns it on
+		} {
+			db := openMySQL(t, address, tt.dialer)
+			require.NoError(t, db.PingContext(t.Context()), name)
+			assert.Equal(t, tt.want, tt.dialer.held(t), name)
+		}
+	})
+
+	t.Run("RegisterDialContext", func(t *testing.T) {
+		d := tuned(lab.Client, policy)
+		db, err := clients.MySQL("root@keepalive("+address+")/", d)
+		require.NoError(t, err)
+		defer db.Close()
+		require.NoError(t, db.PingContext(t.Context()))
+		assert.Equal(t, policy, d.held(t))
+	})
+}
+
+func openMySQL(t *testing.T, address string, d *dialer) *sql.DB {
+	t.Helper()
+	db, err := clients.MySQLConnector("root@tcp("+address+")/", d)
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// startMariaDB serves an empty folder: without grants there is nothing to install.
+func startMariaDB(t *testing.T, host *netlab.Host) (address string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command(find(t, "mariadbd"), "--no-defaults", "--user=root", "--skip-grant-tables",
+		"--datadir="+dir, "--socket="+filepath.Join(dir, "socket"), "--pid-file="+filepath.Join(dir, "pid"),
+		"--bind-address="+host.IPv4, "--port=3306", "--skip-name-resolve")
+	startServer(t, host, cmd, "ready for connections", syscall.SIGTERM)
+	return host.Address("tcp", 3306)
+}
