@@ -1,5 +1,6 @@
-// Package clients hands a keepalive policy to the clients that the tests of this
-// module run against a real server.
+// Package clients holds the snippets of docs/clients.md for the clients that the
+// tests of this module run against a real server. Package compiled holds the
+// others.
 package clients
 
 import (
@@ -23,7 +24,7 @@ import (
 // ContextDialer is a [keepalive.Dialer], or one that dials from a host of the lab.
 type ContextDialer = proxy.ContextDialer
 
-// Dialer has a policy for long-lived connections.
+// Dialer is the one that docs/clients.md hands to every client.
 func Dialer() *keepalive.Dialer {
 	d := &keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 10 * time.Second},
