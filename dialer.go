@@ -70,12 +70,14 @@ func controlContext(nd *net.Dialer, c Config) func(context.Context, string, stri
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // WrapDial returns a dial function that applies c to the connections of dial,
-// as [Config.Apply] does. It is for dialers that are not a [net.Dialer]: a
-// proxy, a tunnel, a TLS dialer. The system's defaults are read once, here.
+// as [Config.Apply] does. It is for dialers that are not a [net.Dialer]: a TLS
+// dialer, a tunnel. The system's defaults are read once, here.
 //
 // Where c can't be applied, the connection is closed and the error returned,
-// also for an invalid c, then before anything is dialed. Networks other than
-// tcp, tcp4 and tcp6 pass through.
+// also for an invalid c, then before anything is dialed. A proxy whose
+// connections hide their socket, as those of golang.org/x/net/proxy do, takes
+// the wrapped function, or a [Dialer], as what it dials the proxy with. Networks
+// other than tcp, tcp4 and tcp6 pass through.
 func (c Config) WrapDial(dial DialFunc) DialFunc {
 	c, invalid := c.settle()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -3,6 +3,7 @@ package keepalive_test
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -52,14 +53,10 @@ func Example_transport() {
 	defer client.CloseIdleConnections()
 }
 
-// A dialer that is not a net.Dialer, such as that of golang.org/x/net/proxy.
+// A dialer that is not a net.Dialer, such as one for TLS.
 func ExampleConfig_WrapDial() {
-	var proxy interface {
-		DialContext(ctx context.Context, network, address string) (net.Conn, error)
-	} = new(net.Dialer)
-
 	policy := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
-	transport := &http.Transport{DialContext: policy.WrapDial(proxy.DialContext)}
+	transport := &http.Transport{DialTLSContext: policy.WrapDial(new(tls.Dialer).DialContext)}
 	defer transport.CloseIdleConnections()
 }
 
