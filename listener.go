@@ -58,9 +58,10 @@ type Listener struct {
 	tcp    bool
 }
 
-// NewListener returns a Listener around ln. The system's defaults are read
-// once, here. TLS goes around it or within: both [crypto/tls.NewListener] of a
-// Listener and a Listener of a TLS listener work.
+// NewListener returns a Listener around ln. The system's defaults, and the
+// UserTimeout that ln's connections inherit, are read once, here. TLS goes
+// around it or within: both [crypto/tls.NewListener] of a Listener and a
+// Listener of a TLS listener work.
 //
 // It is an error if c is invalid, or if it is known already that ln's
 // connections can't have it: UserTimeout on an MPTCP listener, which is what
@@ -76,7 +77,7 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	addr := ln.Addr()
 	tcp := addr == nil || isTCP(addr.Network())
 	if tcp {
-		if err := checkListener(ln, c); err != nil {
+		if c, err = checkListener(ln, c); err != nil {
 			return nil, err
 		}
 	}

@@ -107,3 +107,36 @@ func TestAcceptAfterReset(t *testing.T) {
 		})
 	}
 }
+
+// Connections inherit the UserTimeout of the listening socket, and net leaves it.
+func TestNewListenerSettlesUserTimeout(t *testing.T) {
+	given := keepalive.Config{UserTimeout: 5 * time.Second}
+	lc := &net.ListenConfig{Control: given.Control}
+	lc.SetMultipathTCP(false)
+	for _, want := range []time.Duration{0, given.UserTimeout, 7 * time.Second} {
+		for name, inner := range map[string]net.Listener{
+			"none":      plainListen(t, "tcp4"),
+			"inherited": listen(t, lc, "tcp4"),
+			"accepted":  settingListener{plainListen(t, "tcp4").(*net.TCPListener), given},
+		} {
+			ln, err := keepalive.NewListener(inner, keepalive.Config{UserTimeout: want})
+			require.NoError(t, err)
+			_, accepted := pair(t, new(net.Dialer), ln)
+			assert.Equal(t, int(want.Milliseconds()), kernel(t, accepted).UserTimeout, "%s %v", name, want)
+		}
+	}
+}
+
+// settingListener tunes what it accepts, and shows the listening socket.
+type settingListener struct {
+	*net.TCPListener
+	config keepalive.Config
+}
+
+func (l settingListener) Accept() (net.Conn, error) {
+	conn, err := l.TCPListener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return conn, l.config.Apply(conn)
+}

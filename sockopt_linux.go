@@ -79,17 +79,30 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	return nlc.Listen(ctx, network, address)
 }
 
-// checkListener reports whether connections accepted from ln are known to lack
-// an option of c. Only TCP_USER_TIMEOUT can be missing: MPTCP does not have it.
-func checkListener(ln net.Listener, c Config) error {
+// inherited stands for a UserTimeout that connections have already.
+const inherited time.Duration = -1
+
+// checkListener returns c as connections accepted from ln need it, or what they
+// are known to lack. Either way it is TCP_USER_TIMEOUT: MPTCP does not have it;
+// others inherit it from the listening socket, and net leaves it so. What wraps
+// a TCPListener may set it itself.
+func checkListener(ln net.Listener, c Config) (Config, error) {
 	sc, ok := ln.(syscall.Conn)
-	if !ok || c.UserTimeout == 0 {
-		return nil
+	if !ok {
+		return c, nil
 	}
-	return control(sc, func(fd int) error {
-		_, err := tcpUserTimeout.get(fd)
+	held := 0
+	err := control(sc, func(fd int) (err error) {
+		held, err = tcpUserTimeout.get(fd)
 		return err
 	})
+	if err != nil && c.UserTimeout != 0 {
+		return Config{}, err
+	}
+	if _, bare := ln.(*net.TCPListener); bare && held == ceil(c.UserTimeout, time.Millisecond) {
+		c.UserTimeout = inherited
+	}
+	return c, nil
 }
 
 // setFresh writes what c sets, and leaves the rest to the sysctl.
@@ -132,9 +145,7 @@ func setOpen(sc syscall.Conn, c Config) error {
 // socket as it was. SO_KEEPALIVE comes last, so that it arms the timer with the
 // new Idle.
 func writeAll(fd int, c *Config) error {
-	err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
-	// A socket that can't have it, MPTCP's, has it off.
-	if err != nil && !(c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported)) {
+	if err := setUserTimeout(fd, c.UserTimeout); err != nil {
 		return err
 	}
 	if err := tcpKeepcnt.set(fd, c.Count); err != nil {
@@ -147,6 +158,18 @@ func writeAll(fd int, c *Config) error {
 		return err
 	}
 	return setKeepalive(fd, c)
+}
+
+// setUserTimeout takes a socket that can't have it, MPTCP's, to have it off.
+func setUserTimeout(fd int, d time.Duration) error {
+	if d == inherited {
+		return nil
+	}
+	err := tcpUserTimeout.set(fd, ceil(d, time.Millisecond))
+	if d == 0 && errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // setIdle spares a write that changes nothing: while probes are out it would

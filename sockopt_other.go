@@ -47,7 +47,7 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	return &Listener{Listener: ln, config: c, tcp: true}, nil
 }
 
-func checkListener(net.Listener, Config) error { return nil }
+func checkListener(_ net.Listener, c Config) (Config, error) { return c, nil }
 
 // setFresh can't write to a socket that may be about to listen. What it has by
 // itself is keepalive off.
