@@ -72,22 +72,88 @@ var syscallsOf = []struct {
 		return (&keepalive.ListenConfig{Config: tracedConfig}).Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	}), `
 		setsockopt TCP_NODELAY`},
-	{"stat", traceStat, `
+	{"wrapped accept", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1}, tracedConfig)), `
+		setsockopt TCP_NODELAY
+		setsockopt TCP_USER_TIMEOUT
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"wrapped accept of what is inherited", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1, Control: tracedConfig.Control}, tracedConfig)), `
+		setsockopt TCP_NODELAY
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"wrapped accept with the zero Config", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1}, keepalive.Config{})), `
+		setsockopt TCP_NODELAY
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"NewListener with the zero Config", func(mark func()) {
+		ln := must(listenPlain(net.ListenConfig{})())
+		mark()
+		must(keepalive.NewListener(ln, keepalive.Config{}))
+		mark()
+	}, `
+		openat /proc/sys/net/ipv4/tcp_keepalive_time
+		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
+		openat /proc/sys/net/ipv4/tcp_keepalive_probes
+		getsockopt TCP_USER_TIMEOUT`},
+	{"WrapDial", traceDial(dialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
+		getsockopt SO_ERROR
+		setsockopt TCP_NODELAY
+		setsockopt TCP_USER_TIMEOUT
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"WrapDial with the zero Config", traceDial(dialFunc(keepalive.Config{}.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
+		getsockopt SO_ERROR
+		setsockopt TCP_NODELAY
+		setsockopt TCP_USER_TIMEOUT
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"Apply", traceConn(tracedConfig.Apply), `
+		setsockopt TCP_USER_TIMEOUT
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"Apply the zero Config", traceConn(keepalive.Config{}.Apply), `
+		openat /proc/sys/net/ipv4/tcp_keepalive_time
+		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
+		openat /proc/sys/net/ipv4/tcp_keepalive_probes
+		setsockopt TCP_USER_TIMEOUT
+		setsockopt TCP_KEEPCNT
+		setsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE`},
+	{"Get", traceConn(func(conn net.Conn) error { return second(keepalive.Get(conn)) }), `
+		getsockopt TCP_KEEPIDLE
+		getsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPCNT
+		getsockopt TCP_USER_TIMEOUT
+		getsockopt SO_KEEPALIVE`},
+	{"Stat", traceConn(func(conn net.Conn) error { return second(keepalive.Stat(conn)) }), `
 		getsockopt TCP_INFO`},
-}
-
-func traceStat(mark func()) {
-	ln := must(listenPlain(net.ListenConfig{})())
-	conn := must(net.Dial("tcp4", ln.Addr().String()))
-	mark()
-	must(keepalive.Stat(conn))
-	mark()
-	conn.Close()
 }
 
 func listenPlain(lc net.ListenConfig) func() (net.Listener, error) {
 	lc.SetMultipathTCP(false)
 	return func() (net.Listener, error) { return lc.Listen(context.Background(), "tcp4", "127.0.0.1:0") }
+}
+
+func listenWrapped(lc net.ListenConfig, c keepalive.Config) func() (net.Listener, error) {
+	open := listenPlain(lc)
+	return func() (net.Listener, error) { return keepalive.NewListener(must(open()), c) }
 }
 
 func traceDial(d dialer) func(mark func()) {
@@ -109,6 +175,17 @@ func traceAccept(open func() (net.Listener, error)) func(mark func()) {
 		mark()
 		client.Close()
 		conn.Close()
+	}
+}
+
+func traceConn(do func(net.Conn) error) func(mark func()) {
+	return func(mark func()) {
+		ln := must(listenPlain(net.ListenConfig{})())
+		conn := must(net.Dial("tcp4", ln.Addr().String()))
+		mark()
+		err := do(conn)
+		mark()
+		must(conn, err)
 	}
 }
 
