@@ -1,0 +1,66 @@
+//go:build !keepalive_portable && !race
+
+package keepalive_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// allocs counts the allocations of do. The race detector makes sync.Pool drop
+// things at random, so that nothing here holds under it.
+func allocs(t *testing.T, do func()) float64 {
+	t.Helper()
+	return testing.AllocsPerRun(200, do)
+}
+
+// net allocates the RawConn. Everything else is pooled.
+func TestAllocationsOnAnOpenConnection(t *testing.T) {
+	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
+	assert.Equal(t, 1., allocs(t, func() { require.NoError(t, c.Apply(conn)) }))
+	assert.Equal(t, 1., allocs(t, func() { require.NoError(t, second(keepalive.Get(conn))) }))
+}
+
+func TestAllocationsOfAccept(t *testing.T) {
+	accept := func(ln net.Listener) float64 {
+		return allocs(t, func() {
+			client, server := pair(t, new(net.Dialer), ln)
+			client.Close()
+			server.Close()
+		})
+	}
+	plain := accept(plainListen(t, "tcp4"))
+	assert.Equal(t, plain, accept(listen(t, &keepalive.ListenConfig{Config: quick}, "tcp4")))
+	wrapped, err := keepalive.NewListener(plainListen(t, "tcp4"), quick)
+	require.NoError(t, err)
+	assert.Equal(t, plain+1, accept(wrapped))
+}
+
+// One allocation is the hook that net.Dialer wants, the others are what net
+// makes for any such hook: a RawConn and the address as a string, and for
+// network "tcp" the string "tcp4".
+func TestAllocationsOfDial(t *testing.T) {
+	ln := plainListen(t, "tcp4")
+	for network, more := range map[string]float64{"tcp4": 5, "tcp": 6} {
+		dial := func(d dialer) float64 {
+			return allocs(t, func() {
+				client, err := d.Dial(network, ln.Addr().String())
+				require.NoError(t, err)
+				server, err := ln.Accept()
+				require.NoError(t, err)
+				client.Close()
+				server.Close()
+			})
+		}
+		hooked := dial(&net.Dialer{KeepAlive: -1, ControlContext: nothing})
+		ours := dial(&keepalive.Dialer{Config: quick})
+		assert.Equal(t, hooked+1, ours)
+		assert.LessOrEqual(t, ours, dial(new(net.Dialer))+more)
+	}
+}

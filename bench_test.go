@@ -1,0 +1,108 @@
+package keepalive_test
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/turns"
+)
+
+// The same settings for this package and for net. docs/benchmarks.md says what
+// comes out, and where the bounds are from.
+var (
+	benchConfig    = keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	benchNetConfig = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+)
+
+func BenchmarkAccept(b *testing.B) {
+	floor := turns.Accept(b, "floor", netListen(b, net.ListenConfig{KeepAlive: -1}))
+	floor.AtMost = 1.03
+	nets := turns.Accept(b, "net", netListen(b, net.ListenConfig{KeepAliveConfig: benchNetConfig}))
+	nets.AtMost = 0.80
+	turns.Benchmark(b, turns.Accept(b, "keepalive", listen(b, &keepalive.ListenConfig{Config: benchConfig}, "tcp4")), nets, floor)
+}
+
+// The listener inside has net's 15 s.
+func BenchmarkWrappedAccept(b *testing.B) {
+	benchmarkWrappedAccept(b, net.ListenConfig{}, 1.40)
+}
+
+// The listener inside has the same settings.
+func BenchmarkWrappedAcceptSame(b *testing.B) {
+	benchmarkWrappedAccept(b, net.ListenConfig{KeepAliveConfig: benchNetConfig}, 1.30)
+}
+
+func benchmarkWrappedAccept(b *testing.B, inner net.ListenConfig, atMost float64) {
+	wrapped, err := keepalive.NewListener(netListen(b, inner), benchConfig)
+	turns.NoError(b, err)
+	nets := turns.Accept(b, "net", netListen(b, inner))
+	nets.AtMost = atMost
+	turns.Benchmark(b, turns.Accept(b, "keepalive", wrapped), nets)
+}
+
+// "hook" is a net.Dialer without keepalive that runs a Control which does
+// nothing.
+func BenchmarkDial(b *testing.B) {
+	dial := func(name string, d dialer) turns.Contender {
+		return turns.Dial(b, name, d, netListen(b, net.ListenConfig{}))
+	}
+	nets := dial("net", &net.Dialer{KeepAliveConfig: benchNetConfig})
+	nets.AtMost = 1.03
+	turns.Benchmark(b,
+		dial("keepalive", &keepalive.Dialer{Config: benchConfig}),
+		nets,
+		dial("floor", &net.Dialer{KeepAlive: -1}),
+		dial("hook", &net.Dialer{KeepAlive: -1, ControlContext: nothing}),
+	)
+}
+
+// Every call has another Idle than the one before.
+func BenchmarkApply(b *testing.B) {
+	benchmarkApply(b, 3*time.Minute-benchConfig.Idle, 1.75)
+}
+
+func BenchmarkApplySame(b *testing.B) {
+	benchmarkApply(b, benchConfig.Idle, 1.5)
+}
+
+func benchmarkApply(b *testing.B, next time.Duration, atMost float64) {
+	ours, nets := benchConn(b), benchConn(b)
+	c, nc := benchConfig, benchNetConfig
+	sum := c.Idle + next
+	turns.Benchmark(b,
+		turns.Contender{Name: "keepalive", Do: func() {
+			c.Idle = sum - c.Idle
+			turns.NoError(b, c.Apply(ours))
+		}},
+		turns.Contender{Name: "net", AtMost: atMost, Do: func() {
+			nc.Idle = sum - nc.Idle
+			turns.NoError(b, nets.SetKeepAliveConfig(nc))
+		}},
+	)
+}
+
+// net has no call that reads a policy. What is read here is what Apply writes.
+func BenchmarkGet(b *testing.B) {
+	conn := benchConn(b)
+	turns.Benchmark(b,
+		turns.Contender{Name: "Get", Do: func() { turns.NoError(b, second(keepalive.Get(conn))) }},
+		turns.Contender{Name: "Apply", Do: func() { turns.NoError(b, benchConfig.Apply(conn)) }},
+	)
+}
+
+func benchConn(b *testing.B) *net.TCPConn {
+	conn, _ := pair(b, new(net.Dialer), plainListen(b, "tcp4"))
+	return conn.(*net.TCPConn)
+}
+
+func netListen(b *testing.B, lc net.ListenConfig) net.Listener {
+	lc.SetMultipathTCP(false)
+	return listen(b, &lc, "tcp4")
+}
+
+// nothing is a hook that sets nothing.
+func nothing(context.Context, string, string, syscall.RawConn) error { return nil }
