@@ -94,6 +94,15 @@ func BenchmarkGet(b *testing.B) {
 	)
 }
 
+// A status takes one system call, a policy five.
+func BenchmarkStat(b *testing.B) {
+	conn := benchConn(b)
+	turns.Benchmark(b,
+		turns.Contender{Name: "Stat", Do: func() { turns.NoError(b, second(keepalive.Stat(conn))) }},
+		turns.Contender{Name: "Get", Do: func() { turns.NoError(b, second(keepalive.Get(conn))) }},
+	)
+}
+
 func benchConn(b *testing.B) *net.TCPConn {
 	conn, _ := pair(b, new(net.Dialer), plainListen(b, "tcp4"))
 	return conn.(*net.TCPConn)

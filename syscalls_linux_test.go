@@ -86,11 +86,16 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
-	{"wrapped accept with the zero Config", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1}, keepalive.Config{})), `
+	{"wrapped accept with the zero Config", traceAccept(listenWrapped(net.ListenConfig{}, keepalive.Config{})), `
 		setsockopt TCP_NODELAY
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPINTVL
+		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"NewListener with the zero Config", func(mark func()) {
 		ln := must(listenPlain(net.ListenConfig{})())
@@ -111,13 +116,18 @@ var syscallsOf = []struct {
 		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
-	{"WrapDial with the zero Config", traceDial(dialFunc(keepalive.Config{}.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
+	{"WrapDial with the zero Config", traceDial(dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPINTVL
+		setsockopt TCP_KEEPCNT
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"Apply", traceConn(tracedConfig.Apply), `
 		setsockopt TCP_USER_TIMEOUT
