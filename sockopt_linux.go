@@ -83,26 +83,28 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 const inherited time.Duration = -1
 
 // checkListener returns c as connections accepted from ln need it, or what they
-// are known to lack. Either way it is TCP_USER_TIMEOUT: MPTCP does not have it;
-// others inherit it from the listening socket, and net leaves it so. What wraps
-// a TCPListener may set it itself.
+// are known to lack. Either way it is TCP_USER_TIMEOUT: MPTCP does not have it,
+// so that it is off; others inherit it from the listening socket, and net leaves
+// it so. What wraps a TCPListener may set it itself.
 func checkListener(ln net.Listener, c Config) (Config, error) {
 	sc, ok := ln.(syscall.Conn)
 	if !ok {
 		return c, nil
 	}
-	held := 0
-	err := control(sc, func(fd int) (err error) {
-		held, err = tcpUserTimeout.get(fd)
-		return err
-	})
+	held, err := onConfig.controlConn(sc, Config{}, readUserTimeout)
 	if err != nil && c.UserTimeout != 0 {
 		return Config{}, err
 	}
-	if _, bare := ln.(*net.TCPListener); bare && held == ceil(c.UserTimeout, time.Millisecond) {
+	if _, bare := ln.(*net.TCPListener); bare && held.UserTimeout == c.UserTimeout {
 		c.UserTimeout = inherited
 	}
 	return c, nil
+}
+
+func readUserTimeout(fd int, c *Config) error {
+	ms, err := tcpUserTimeout.get(fd)
+	c.UserTimeout = time.Duration(ms) * time.Millisecond
+	return err
 }
 
 // setFresh writes what c sets, and leaves the rest to the sysctl.
@@ -112,23 +114,19 @@ func setFresh(rc syscall.RawConn, c Config) error {
 }
 
 func writeSet(fd int, c *Config) error {
-	if c.UserTimeout != 0 {
-		if err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond)); err != nil {
-			return err
+	for _, o := range []struct {
+		option *option
+		value  int
+	}{
+		{&tcpUserTimeout, ceil(c.UserTimeout, time.Millisecond)},
+		{&tcpKeepcnt, c.Count},
+		{&tcpKeepintvl, ceil(c.Interval, time.Second)},
+		{&tcpKeepidle, ceil(c.Idle, time.Second)},
+	} {
+		if o.value == 0 {
+			continue
 		}
-	}
-	if c.Count != 0 {
-		if err := tcpKeepcnt.set(fd, c.Count); err != nil {
-			return err
-		}
-	}
-	if c.Interval != 0 {
-		if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
-			return err
-		}
-	}
-	if c.Idle != 0 {
-		if err := tcpKeepidle.set(fd, ceil(c.Idle, time.Second)); err != nil {
+		if err := o.option.set(fd, o.value); err != nil {
 			return err
 		}
 	}
@@ -226,12 +224,6 @@ func readAll(fd int, c *Config) error {
 
 // onConfig does what takes or gives a Config.
 var onConfig operations[Config]
-
-// control calls f with the descriptor of sc.
-func control(sc syscall.Conn, f func(fd int) error) error {
-	_, err := onConfig.controlConn(sc, Config{}, func(fd int, _ *Config) error { return f(fd) })
-	return err
-}
 
 // isLost reports whether err says that a connection died before it was tuned.
 // On Linux a TCP socket takes options in any state, so that only a connection
