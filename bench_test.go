@@ -85,24 +85,6 @@ func benchmarkApply(b *testing.B, next time.Duration, atMost float64) {
 	)
 }
 
-// net has no call that reads a policy. What is read here is what Apply writes.
-func BenchmarkGet(b *testing.B) {
-	conn := benchConn(b)
-	turns.Benchmark(b,
-		turns.Contender{Name: "Get", Do: func() { turns.NoError(b, second(keepalive.Get(conn))) }},
-		turns.Contender{Name: "Apply", Do: func() { turns.NoError(b, benchConfig.Apply(conn)) }},
-	)
-}
-
-// A status takes one system call, a policy five.
-func BenchmarkStat(b *testing.B) {
-	conn := benchConn(b)
-	turns.Benchmark(b,
-		turns.Contender{Name: "Stat", Do: func() { turns.NoError(b, second(keepalive.Stat(conn))) }},
-		turns.Contender{Name: "Get", Do: func() { turns.NoError(b, second(keepalive.Get(conn))) }},
-	)
-}
-
 func benchConn(b *testing.B) *net.TCPConn {
 	conn, _ := pair(b, new(net.Dialer), plainListen(b, "tcp4"))
 	return conn.(*net.TCPConn)
