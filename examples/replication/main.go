@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/seed-7be6acb7/keepalive/internal/cli"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 )
 
@@ -54,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	return exitCode(replicate(ctx, newScreen(stdout), o), stderr)
+	return exitCode(replicate(ctx, cli.NewScreen(stdout), o), stderr)
 }
 
 func exitCode(err error, stderr io.Writer) int {

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // The records stay in memory, twice.
@@ -24,28 +22,16 @@ type options struct {
 // then returns flag.ErrHelp.
 func parse(args []string, stdout io.Writer) (options, error) {
 	var o options
-	var usage bytes.Buffer
-	flags := o.flags(&usage)
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		stdout.Write(usage.Bytes())
+	if err := cli.Parse(o.flags(), args, stdout); err != nil {
 		return o, err
-	}
-	if err != nil {
-		// Parse has written the error and then the usage.
-		return o, errors.New(strings.TrimSpace(usage.String()))
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q, want flags only (-h explains them)", flags.Arg(0))
 	}
 	return o, o.validate()
 }
 
-func (o *options) flags(output io.Writer) *flag.FlagSet {
+func (o *options) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("replication", flag.ContinueOnError)
-	flags.SetOutput(output)
 	flags.Usage = func() {
-		fmt.Fprint(output, "usage: replication [flags]\n\n",
+		fmt.Fprint(flags.Output(), "usage: replication [flags]\n\n",
 			"A replica survives a primary that falls silent half way. The flags set the\n",
 			"keepalive policy of their connection, and 0 in it is the system's default.\n",
 			"Times have a unit, as in 2s or 1m30s.\n\n")

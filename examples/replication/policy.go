@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 type policy = keepalive.Config
@@ -33,8 +34,8 @@ func plainPolicy(ctx context.Context, address string) (policy, error) {
 
 // compare prints both policies under the names that tcp(7) and socket(7) give
 // their options.
-func (s *screen) compare(held, plain policy) {
-	s.line("What the kernel holds  on this connection  on one of net.Dial")
+func compare(s *cli.Screen, held, plain policy) {
+	s.Line("What the kernel holds  on this connection  on one of net.Dial")
 	for _, row := range []struct {
 		option string
 		value  func(policy) string
@@ -44,9 +45,9 @@ func (s *screen) compare(held, plain policy) {
 		{"TCP_KEEPINTVL", func(p policy) string { return spell(p.Interval) }},
 		{"TCP_KEEPCNT", func(p policy) string { return fmt.Sprint(p.Count) }},
 	} {
-		s.line("  %-19s  %18s  %18s", row.option, row.value(held), row.value(plain))
+		s.Line("  %-19s  %18s  %18s", row.option, row.value(held), row.value(plain))
 	}
-	s.line("")
+	s.Line("")
 }
 
 // otherwise says how long the same silence would have lasted without the

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive/internal/cli"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 )
 
@@ -135,7 +136,7 @@ func TestInterruptedBeforehand(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	if code := exitCode(replicate(ctx, newScreen(io.Discard), o), &stderr); code != exitInterrupted {
+	if code := exitCode(replicate(ctx, cli.NewScreen(io.Discard), o), &stderr); code != exitInterrupted {
 		t.Errorf("exit code %d, want %d: %s", code, exitInterrupted, &stderr)
 	}
 }
@@ -255,20 +256,6 @@ func TestAnswer(t *testing.T) {
 	})
 }
 
-func TestTerminalRefreshesInPlace(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	s := &screen{w: &out, terminal: true}
-	s.refresh("silence", "0.1 s")
-	s.refresh("silence", "0.2 s")
-	s.say("kernel", "ends it")
-	s.end()
-	got := regexp.MustCompile(` +`).ReplaceAllString(out.String(), " ")
-	if want := "\rsilence 0.1 s \rsilence 0.2 s \nkernel ends it\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestDamagedRecordIsRefused(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -310,7 +297,7 @@ func TestUnreadableProofIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	st := &story{screen: newScreen(full), records: 5, replica: &replica{journal: newJournal(5)}}
+	st := &story{Screen: cli.NewScreen(full), records: 5, replica: &replica{journal: newJournal(5)}}
 	if err := st.prove(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v, want %v", err, syscall.ENOSPC)
 	}

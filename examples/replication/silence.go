@@ -13,7 +13,7 @@ import (
 // watch shows the silence until Read has ended, and expects the kernel to have
 // ended it.
 func (st *story) watch(conn net.Conn, power outage, held policy, ended <-chan error) error {
-	st.say("keepalive", "is to notice that after %s: %s", unnoticed(held), held)
+	st.Say("keepalive", "is to notice that after %s: %s", unnoticed(held), held)
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	var shown time.Time
@@ -25,15 +25,15 @@ func (st *story) watch(conn net.Conn, power outage, held policy, ended <-chan er
 			if !keepalive.IsPeerLost(err) {
 				return notLost(err)
 			}
-			st.say("kernel", "gives the primary up after %.1f s: Read fails with %q", silence.Seconds(), cause(err))
+			st.Say("kernel", "gives the primary up after %.1f s: Read fails with %q", silence.Seconds(), cause(err))
 			return nil
 		case <-ticker.C:
 			status, err := keepalive.Stat(conn)
 			if err != nil || !status.Open {
 				continue // Read has ended, or is about to
 			}
-			if status.Probes != probes || time.Since(shown) >= st.period() {
-				st.refresh("silence", progress(status, held))
+			if status.Probes != probes || time.Since(shown) >= st.Period(time.Second) {
+				st.Refresh("silence", "%s", progress(status, held))
 				shown, probes = time.Now(), status.Probes
 			}
 		}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // story is what both sides go through, as the replica tells it. Only one
 // goroutine prints.
 type story struct {
-	*screen
+	*cli.Screen
 	records int
 	primary *primary
 	replica *replica
@@ -18,8 +20,8 @@ type story struct {
 
 // replicate runs both sides. It returns nil only where the replica has proven
 // that it holds everything, and context.Canceled where ctx ended it.
-func replicate(ctx context.Context, s *screen, o options) error {
-	defer s.end()
+func replicate(ctx context.Context, s *cli.Screen, o options) error {
+	defer s.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p, err := newPrimary(ctx, o)
@@ -49,7 +51,7 @@ func (st *story) tell(ctx context.Context) error {
 	if err := st.copyUntilLost(ctx, plain); err != nil {
 		return err
 	}
-	st.say("", "%s", otherwise(plain))
+	st.Say("", "%s", otherwise(plain))
 	if err := st.resume(ctx); err != nil {
 		return err
 	}
@@ -67,8 +69,8 @@ func (st *story) copyUntilLost(ctx context.Context, plain policy) error {
 	if err != nil {
 		return err
 	}
-	st.compare(held, plain)
-	st.say("replica", "connected, asks for what follows record %d", st.replica.journal.last())
+	compare(st.Screen, held, plain)
+	st.Say("replica", "connected, asks for what follows record %d", st.replica.journal.last())
 	return st.follow(ctx, conn, held)
 }
 
@@ -79,8 +81,8 @@ func (st *story) follow(ctx context.Context, conn net.Conn, held policy) error {
 	case err := <-ended:
 		return notLost(err)
 	case power := <-st.primary.outage:
-		st.say("replica", "holds records 1 to %d of %d, the link is idle", power.last, st.records)
-		st.say("primary", "loses power: no FIN, no RST, and no answer to what arrives")
+		st.Say("replica", "holds records 1 to %d of %d, the link is idle", power.last, st.records)
+		st.Say("primary", "loses power: no FIN, no RST, and no answer to what arrives")
 		return st.watch(conn, power, held, ended)
 	}
 }
@@ -91,11 +93,11 @@ func (st *story) resume(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	st.say("replica", "dials again, asks for what follows record %d", st.replica.journal.last())
+	st.Say("replica", "dials again, asks for what follows record %d", st.replica.journal.last())
 	if err := st.replica.follow(ctx, conn, st.records); err != nil {
 		return err
 	}
-	st.say("replica", "holds records 1 to %d", st.replica.journal.last())
+	st.Say("replica", "holds records 1 to %d", st.replica.journal.last())
 	return nil
 }
 
@@ -103,7 +105,7 @@ func (st *story) prove() error {
 	if err := st.replica.journal.prove(st.records); err != nil {
 		return fmt.Errorf("replica: %w", err)
 	}
-	st.say("proof", "%d of %d records arrived, each once and in order, every CRC-32C right",
+	st.Say("proof", "%d of %d records arrived, each once and in order, every CRC-32C right",
 		st.replica.journal.last(), st.records)
-	return st.err
+	return st.Err()
 }
