@@ -36,14 +36,8 @@ func enter(refused error) error {
 		return err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
+	isolate(cmd, true)
 	// The terminal sends its signals to both. The program inside answers them.
 	signal.Ignore(os.Interrupt, syscall.SIGQUIT)
 	if err := cmd.Start(); err != nil {
@@ -63,6 +57,34 @@ func enter(refused error) error {
 	}
 	os.Exit(1) // ended by a signal
 	return nil
+}
+
+// Isolate prepares cmd, a program that calls [Enter], to run in a network
+// namespace of its own, which is empty but for a loopback device. Where this
+// process may not make one, the program gets a user namespace too, as with
+// Enter. It is killed with the thread that starts it.
+func Isolate(cmd *exec.Cmd) {
+	isolate(cmd, errors.Is(tryNamespace(), os.ErrPermission))
+}
+
+func isolate(cmd *exec.Cmd, asUser bool) {
+	cmd.Env = append(cmd.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if asUser {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	}
+}
+
+// tryNamespace unshares the network on a thread that ends with it.
+func tryNamespace() error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		result <- os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
+	}()
+	return <-result
 }
 
 // trySilence silences a connection of its own.

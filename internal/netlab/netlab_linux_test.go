@@ -1,10 +1,12 @@
 package netlab
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,4 +93,21 @@ func TestUnprivileged(t *testing.T) {
 	}
 	require.NoError(t, err, "%s", out)
 	assert.Equal(t, 5, strings.Count("\n"+string(out), "\n--- PASS"), "%s", out)
+}
+
+func TestIsolate(t *testing.T) {
+	t.Parallel()
+	outside, err := os.Readlink("/proc/self/ns/net")
+	require.NoError(t, err)
+	cmd := exec.Command("readlink", "/proc/self/ns/net")
+	Isolate(cmd)
+	runtime.LockOSThread() // with which it would be killed
+	defer runtime.UnlockOSThread()
+	within, err := cmd.Output()
+	if errors.Is(err, os.ErrPermission) {
+		Skip(t, err)
+	}
+	require.NoError(t, err)
+	assert.Regexp(t, `^net:\[\d+\]\n$`, string(within))
+	assert.NotEqual(t, outside+"\n", string(within))
 }

@@ -45,16 +45,6 @@ func given(name string) bool {
 	return found
 }
 
-// tryNamespace unshares the network on a thread that ends with it.
-func tryNamespace() error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		result <- os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
-	}()
-	return <-result
-}
-
 // NewNamespace moves the calling test, for the rest of it, into a network
 // namespace with nothing but a loopback device. Goroutines that it starts stay
 // outside, and so do its subtests; sockets stay in the namespace that they were
