@@ -25,6 +25,9 @@
 // A zero field means the system's default on all of these ways, so that the
 // operator's sysctl counts again.
 //
+// On systems other than Linux all of it goes through net, as far as net can:
+// see [Config].
+//
 // Keepalive probes are sent only while nothing is in flight. What bounds the
 // time that data may go unacknowledged is [Config.UserTimeout].
 package keepalive
@@ -52,6 +55,21 @@ const (
 // The zero Config turns keepalive on with the system's timing, which on Linux
 // is tcp_keepalive_time, tcp_keepalive_intvl and tcp_keepalive_probes of
 // tcp(7): 7200 s, 75 s and 9 unless the operator changed them.
+//
+// What a system other than Linux can't do is an error that names the system and
+// the option and matches [errors.ErrUnsupported], before anything happens where
+// that is known:
+//
+//   - UserTimeout, everywhere
+//   - Idle, Interval and Count, on OpenBSD; Interval and Count, on Plan 9, where
+//     Idle is the period of all probes; Interval without Count and Count without
+//     Interval, on Solaris
+//   - Disable, on Plan 9 for connections that somebody else opened, and while
+//     net.inet.tcp.always_keepalive is set, as FreeBSD has it by default
+//   - everything but Disable, for GOOS=js and wasip1, which have no keepalive
+//
+// Values that Linux accepts may be out of range elsewhere: that too is an
+// error.
 type Config struct {
 	// Disable turns SO_KEEPALIVE off: no probes are sent. The other fields
 	// still apply to the socket, and count once somebody turns it on.
@@ -149,6 +167,9 @@ func (c Config) Effective() Config {
 // namespace of the calling thread; what can't be read is the kernel's own
 // 7200 s, 75 s or 9. The kernel lets an operator write values there that no
 // socket accepts: they are returned as they stand.
+//
+// On other systems they are what the system's documentation gives, whatever an
+// operator has made of it.
 func SystemDefaults() Config {
 	return systemDefaults()
 }
@@ -164,6 +185,11 @@ func SystemDefaults() Config {
 //
 // An error names the option, wraps the errno, and matches
 // [errors.ErrUnsupported] where the system lacks the option.
+//
+// On systems other than Linux it is such an error for every Config but {Disable:
+// true}, the zero Config included: keepalive on a socket that is about to listen
+// is the end of it on macOS and the BSDs, and Control is not told which sockets
+// are. [Dialer] and [ListenConfig] work there.
 func (c Config) Control(network, address string, rc syscall.RawConn) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -187,6 +213,10 @@ func isTCP(network string) bool {
 // to unset one. A default that no socket accepts is an error that names the
 // sysctl. An option that is refused leaves the socket as it was. To apply what
 // the socket holds already does not disturb it.
+//
+// On systems other than Linux zero fields are left as they are, which on
+// connections that net opened is 15 s, 15 s and 9 unless it was told otherwise: net
+// can't read a default. Options that were written before one was refused stay.
 //
 // The error matches [errors.ErrUnsupported] where conn is no TCP connection or
 // the system lacks an option, and [net.ErrClosed] where conn is closed.
@@ -217,7 +247,8 @@ func apply(conn net.Conn, c Config) error {
 // Get returns the policy that the kernel holds for conn now, every field
 // filled in; a zero UserTimeout is off. To [Config.Apply] it to the same
 // connection changes nothing. It finds the socket as Apply does, with the same
-// errors.
+// errors. On systems other than Linux it always is an error: net reads no socket
+// options.
 func Get(conn net.Conn) (Config, error) {
 	sc, err := socket(conn)
 	if err != nil {

@@ -17,9 +17,85 @@ func unsupported(what string) error {
 	return fmt.Errorf("keepalive: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
 }
 
+// check reports what net is known not to set on this system, so that the error
+// comes before anything has happened. What depends on the release is left to the
+// kernel, see optionError.
+func check(c Config, fresh bool) error {
+	if what := lacking(runtime.GOOS, c, fresh); what != "" {
+		return unsupported(what)
+	}
+	if c.Disable && alwaysOn() {
+		return unsupported("SO_KEEPALIVE off, while net.inet.tcp.always_keepalive is set,")
+	}
+	return nil
+}
+
+// lacking names an option of c that net can't set on a system, "" where there is
+// none. A fresh socket is one on which nobody can have switched keepalive on.
+//
+// It follows SetKeepAliveConfig in net/tcpsock_*.go, and what that calls in
+// net/tcpsockopt_*.go.
+func lacking(system string, c Config, fresh bool) string {
+	if c.UserTimeout != 0 {
+		return "TCP_USER_TIMEOUT"
+	}
+	options := timing(c)
+	switch system {
+	case "openbsd":
+	case "js", "wasip1": // a network in memory, where nobody falls silent
+		if !c.Disable {
+			return "SO_KEEPALIVE"
+		}
+	case "plan9":
+		if c.Disable && !fresh {
+			return "SO_KEEPALIVE off" // net does nothing, without an error
+		}
+		c.Idle = 0 // can be had: the period of all probes
+		options = timing(c)
+	case "solaris":
+		// Before 11.4 net sets their product, refuses Interval alone, and
+		// drops Count alone without an error.
+		if (c.Interval != 0) == (c.Count != 0) {
+			return ""
+		}
+		return "TCP_KEEPINTVL without TCP_KEEPCNT, or the reverse,"
+	default:
+		return ""
+	}
+	if len(options) > 0 {
+		return options[0].name
+	}
+	return ""
+}
+
+// option is one of the options that c sets, and the Config that sets nothing
+// else.
+type option struct {
+	name string
+	only Config
+}
+
+// timing returns the options of c in the order in which they are tried one by
+// one: Count first, for illumos takes an Interval only if Interval × Count stays
+// below 8 minutes, with the Count that the socket has.
+func timing(c Config) []option {
+	var options []option
+	if c.Count != 0 {
+		options = append(options, option{"TCP_KEEPCNT", Config{Disable: c.Disable, Count: c.Count}})
+	}
+	if c.Interval != 0 {
+		options = append(options, option{"TCP_KEEPINTVL", Config{Disable: c.Disable, Interval: c.Interval}})
+	}
+	if c.Idle != 0 {
+		options = append(options, option{"TCP_KEEPIDLE", Config{Disable: c.Disable, Idle: c.Idle}})
+	}
+	return options
+}
+
+// dial tunes the connection once it is open: net has no call that does so
+// before.
 func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
-	c, err := settle(c)
-	if err != nil {
+	if err := check(c, true); err != nil {
 		return nil, err
 	}
 	conn, err := nd.DialContext(ctx, network, address)
@@ -28,7 +104,7 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 	}
 	if err := apply(conn, c); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("dial %s %s: %w", network, address, err)
 	}
 	return conn, nil
 }
@@ -36,8 +112,7 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 // listen leaves the listening socket alone: SO_KEEPALIVE on it would end it on
 // macOS and the BSDs.
 func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
-	c, err := settle(c)
-	if err != nil {
+	if err := check(c, true); err != nil {
 		return nil, err
 	}
 	ln, err := nlc.Listen(ctx, network, address)
@@ -49,63 +124,137 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 
 func checkListener(_ net.Listener, c Config) (Config, error) { return c, nil }
 
-// setFresh can't write to a socket that may be about to listen. What it has by
-// itself is keepalive off.
+// setFresh refuses all but what a fresh socket has by itself, keepalive off.
+// Even SO_KEEPALIVE can't be written here: the socket may be about to listen,
+// which is the end of it on macOS and the BSDs, and nothing in what Control is
+// told says whether it is.
 func setFresh(_ syscall.RawConn, c Config) error {
-	if c == (Config{Disable: true}) {
-		return nil
+	if err := check(c, true); err != nil {
+		return err
 	}
-	return unsupported("Config.Control")
-}
-
-// setOpen leaves zero fields as they are: net can't read them, and -1 is its
-// word for that.
-func setOpen(sc syscall.Conn, c Config) error {
-	conn, ok := sc.(interface {
-		SetKeepAliveConfig(net.KeepAliveConfig) error
-	})
-	if !ok {
-		return unsupported(fmt.Sprintf("keepalive of %T", sc))
+	for _, o := range timing(c) {
+		return unsupported(o.name + " before a socket is connected")
 	}
-	set := net.KeepAliveConfig{Enable: !c.Disable, Idle: -1, Interval: -1, Count: -1}
-	if c.Idle != 0 {
-		set.Idle = c.Idle
-	}
-	if c.Interval != 0 {
-		set.Interval = c.Interval
-	}
-	if c.Count != 0 {
-		set.Count = c.Count
-	}
-	if err := conn.SetKeepAliveConfig(set); err != nil {
-		return fmt.Errorf("keepalive: %w", err)
+	if !c.Disable {
+		return unsupported("SO_KEEPALIVE before a socket is connected")
 	}
 	return nil
 }
 
-func get(syscall.Conn) (Config, error) {
-	return Config{}, unsupported("Get")
+// tcpConn is what a *net.TCPConn has, embedded or not.
+type tcpConn interface {
+	SetKeepAlive(bool) error
+	SetKeepAliveConfig(net.KeepAliveConfig) error
+}
+
+// setOpen leaves zero fields as they are: net can't read what they hold.
+func setOpen(sc syscall.Conn, c Config) error {
+	conn, ok := sc.(tcpConn)
+	if !ok {
+		return unsupported(fmt.Sprintf("SO_KEEPALIVE of %T", sc))
+	}
+	if lacking(runtime.GOOS, Config{}, true) != "" {
+		return nil // there is no keepalive, and check let nothing pass but off
+	}
+	if err := conn.SetKeepAliveConfig(netConfig(c)); err != nil {
+		return setOneByOne(conn, c)
+	}
+	if c.Disable && c.Idle != 0 {
+		// Windows before 10.0.16299 sets timing by SIO_KEEPALIVE_VALS, which
+		// turns keepalive on.
+		return setKeepalive(conn, c)
+	}
+	return nil
+}
+
+// netConfig returns c in net's terms. -1 is its "leave alone". Times are whole
+// seconds on every system: Plan 9 and old Solaris would take milliseconds.
+func netConfig(c Config) net.KeepAliveConfig {
+	nc := net.KeepAliveConfig{Enable: !c.Disable, Idle: -1, Interval: -1, Count: -1}
+	if c.Idle != 0 {
+		nc.Idle = time.Duration(ceil(c.Idle, time.Second)) * time.Second
+	}
+	if c.Interval != 0 {
+		nc.Interval = time.Duration(ceil(c.Interval, time.Second)) * time.Second
+	}
+	if c.Count != 0 {
+		nc.Count = c.Count
+	}
+	return nc
+}
+
+// setOneByOne sets what was refused together, to learn which option it is about:
+// net does not say. Where even SO_KEEPALIVE is refused it is about no value.
+func setOneByOne(conn tcpConn, c Config) error {
+	for _, o := range timing(c) {
+		if err := conn.SetKeepAliveConfig(netConfig(o.only)); err != nil {
+			if gone := setKeepalive(conn, c); gone != nil {
+				return gone
+			}
+			return &optionError{o.name, err}
+		}
+	}
+	return setKeepalive(conn, c)
+}
+
+func setKeepalive(conn tcpConn, c Config) error {
+	if err := conn.SetKeepAlive(!c.Disable); err != nil {
+		return &optionError{"SO_KEEPALIVE", err}
+	}
+	return nil
+}
+
+// optionError names the option that the system refused.
+type optionError struct {
+	option string
+	err    error // net's
+}
+
+func (e *optionError) Error() string {
+	return fmt.Sprintf("keepalive: %s on %s: %v", e.option, runtime.GOOS, e.err)
+}
+
+func (e *optionError) Unwrap() error { return e.err }
+
+// Is adds the errors of an option that this release of the system lacks to those
+// that match errors.ErrUnsupported by themselves.
+func (e *optionError) Is(target error) bool {
+	return target == errors.ErrUnsupported && isAny(e.err, errsLacking)
 }
 
 func stat(syscall.Conn) (Status, error) {
-	return Status{}, unsupported("Stat")
+	return Status{}, unsupported("getsockopt TCP_INFO")
 }
 
 // isLost reports whether err says that a connection died before it was tuned.
-// The BSDs and macOS refuse options of a connection that was reset with EINVAL,
-// which nothing else gives for a valid Config.
+// No value that a system refuses is among that, for it would be refused of every
+// connection.
 func isLost(err error) bool {
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EINVAL)
-}
-
-func systemDefaults() Config {
-	return Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
-}
-
-// settle refuses what net has no call for.
-func settle(c Config) (Config, error) {
-	if c.UserTimeout != 0 {
-		return Config{}, unsupported("UserTimeout")
+	if errors.Is(err, net.ErrClosed) {
+		return true
 	}
-	return c, nil
+	var refused *optionError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	return isAny(refused.err, errsLost) || refused.option == "SO_KEEPALIVE" && errors.Is(refused.err, errInvalid)
+}
+
+func isAny(err error, targets []error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// get can't: net reads no socket option.
+func get(syscall.Conn) (Config, error) {
+	return Config{}, unsupported("getsockopt TCP_KEEPIDLE")
+}
+
+// settle leaves zero fields zero: setOpen has no need of values.
+func settle(c Config) (Config, error) {
+	return c, check(c, false)
 }

@@ -1,0 +1,12 @@
+//go:build darwin || dragonfly || freebsd
+
+package keepalive
+
+import "syscall"
+
+// alwaysOn reports whether the kernel probes every connection, SO_KEEPALIVE or
+// not: net.inet.tcp.always_keepalive of tcp(4), which FreeBSD sets by default.
+func alwaysOn() bool {
+	on, err := syscall.SysctlUint32("net.inet.tcp.always_keepalive")
+	return err == nil && on != 0
+}

@@ -1,0 +1,5 @@
+//go:build keepalive_portable
+
+package keepalive_test
+
+const native = false
