@@ -1,5 +1,3 @@
-//go:build !keepalive_portable
-
 package keepalive_test
 
 import (
@@ -45,6 +43,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		"Dialer, invalid": func() error {
 			return second((&keepalive.Dialer{Config: keepalive.Config{Count: -1}}).Dial("tcp4", address))
 		},
+		"Dialer, refused": func() error { return second(dialInstead().Dial("tcp4", address)) },
 		"Dialer, network": func() error {
 			return second(new(keepalive.Dialer).Dial("tcp6", address))
 		},

@@ -1,7 +1,9 @@
 package keepalive_test
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -62,8 +64,11 @@ func tcpInfo(t testing.TB, socket any) (info *unix.TCPInfo) {
 
 func onFd(t testing.TB, socket any, f func(fd int)) {
 	t.Helper()
-	if c, ok := socket.(*tls.Conn); ok {
-		socket = c.NetConn()
+	switch s := socket.(type) {
+	case *tls.Conn:
+		socket = s.NetConn()
+	case *keepalive.Listener:
+		socket = s.Listener
 	}
 	rc, err := socket.(syscall.Conn).SyscallConn()
 	require.NoError(t, err)
@@ -99,6 +104,61 @@ func mptcpDialer() *net.Dialer {
 	d := new(net.Dialer)
 	d.SetMultipathTCP(true)
 	return d
+}
+
+// possible returns c without what the portable build can't set.
+func possible(c keepalive.Config) keepalive.Config {
+	if !native {
+		c.UserTimeout = 0
+	}
+	return c
+}
+
+// refused reports whether this build can't set c, and asserts that it then says
+// so on every path, before it has dialed or opened anything.
+func refused(t testing.TB, c keepalive.Config) bool {
+	t.Helper()
+	if native || c.UserTimeout == 0 {
+		return false
+	}
+	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	before := kernel(t, conn)
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		t.Error("dialed")
+		return nil, net.ErrClosed
+	}
+	for path, err := range map[string]error{
+		"Apply":        c.Apply(conn),
+		"Control":      c.Control("tcp4", "", nil),
+		"Dialer":       second((&keepalive.Dialer{Config: c}).Dial("tcp4", "127.0.0.1:1")),
+		"ListenConfig": second((&keepalive.ListenConfig{Config: c}).Listen(t.Context(), "tcp4", "192.0.2.1:1")),
+		"WrapDial":     second(c.WrapDial(dial)(t.Context(), "tcp4", "")),
+		"NewListener":  second(keepalive.NewListener(plainListen(t, "tcp4"), c)),
+	} {
+		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation", path)
+		assert.ErrorIs(t, err, errors.ErrUnsupported, path)
+	}
+	assert.Equal(t, before, kernel(t, conn))
+	return true
+}
+
+// held is what Get returns, and in the portable build, where that is an error,
+// what it would return. It works on MPTCP sockets as well.
+func held(t testing.TB, conn net.Conn) keepalive.Config {
+	t.Helper()
+	c, err := keepalive.Get(conn)
+	if native {
+		require.NoError(t, err)
+		return c
+	}
+	assert.EqualError(t, err, "keepalive: getsockopt TCP_KEEPIDLE on linux: unsupported operation")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	return keepalive.Config{
+		Disable:  sockopt(t, conn, unix.SOL_SOCKET, unix.SO_KEEPALIVE) == 0,
+		Idle:     time.Duration(sockopt(t, conn, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)) * time.Second,
+		Interval: time.Duration(sockopt(t, conn, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL)) * time.Second,
+		Count:    sockopt(t, conn, unix.IPPROTO_TCP, unix.TCP_KEEPCNT),
+	}
 }
 
 // settled waits until neither end has anything in flight.

@@ -1,5 +1,3 @@
-//go:build !keepalive_portable
-
 package keepalive_test
 
 import (
@@ -19,44 +17,92 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// paths are the ways on which a Config reaches a socket. Each returns the
-// sockets that must hold it, all opened on the calling goroutine.
-var paths = []struct {
+// path is a way on which a Config reaches a socket. open returns the sockets
+// that must hold it, all opened on the calling goroutine.
+type path struct {
 	name string
-	open func(t *testing.T, network string, c keepalive.Config) []any
-}{
-	{"Dialer", func(t *testing.T, network string, c keepalive.Config) []any {
+	// fresh says that the sockets have never been tuned by net.
+	fresh bool
+	open  func(t *testing.T, network string, c keepalive.Config) []any
+}
+
+var paths = []path{
+	{"Dialer", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		dialed, _ := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, network))
 		return []any{dialed}
 	}},
-	{"ListenConfig", func(t *testing.T, network string, c keepalive.Config) []any {
+	{"ListenConfig", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		ln := listen(t, &keepalive.ListenConfig{Config: c}, network)
 		_, accepted := pair(t, new(net.Dialer), ln)
 		return []any{ln, accepted}
 	}},
-	{"Control", func(t *testing.T, network string, c keepalive.Config) []any {
+	{"Control", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 		lc.SetMultipathTCP(false)
 		ln := listen(t, lc, network)
 		dialed, accepted := pair(t, &net.Dialer{Control: c.Control, KeepAlive: -1}, ln)
 		return []any{ln, dialed, accepted}
 	}},
-	{"WrapDial", func(t *testing.T, network string, c keepalive.Config) []any {
+	{"WrapDial", false, func(t *testing.T, network string, c keepalive.Config) []any {
 		dialed, _ := pair(t, dialFunc(c.WrapDial(new(net.Dialer).DialContext)), plainListen(t, network))
 		return []any{dialed}
 	}},
-	{"NewListener", func(t *testing.T, network string, c keepalive.Config) []any {
+	{"NewListener", false, func(t *testing.T, network string, c keepalive.Config) []any {
 		ln, err := keepalive.NewListener(plainListen(t, network), c)
 		require.NoError(t, err)
 		_, accepted := pair(t, new(net.Dialer), ln)
 		return []any{accepted}
 	}},
-	{"Apply", func(t *testing.T, network string, c keepalive.Config) []any {
+	{"Apply", false, func(t *testing.T, network string, c keepalive.Config) []any {
 		dialed, accepted := pair(t, new(net.Dialer), plainListen(t, network))
 		require.NoError(t, c.Apply(dialed))
 		require.NoError(t, c.Apply(accepted))
 		return []any{dialed, accepted}
 	}},
+}
+
+// refuses reports whether this build can't set c on p, and asserts that it says
+// so.
+func (p path) refuses(t *testing.T, c keepalive.Config) bool {
+	t.Helper()
+	if p.name != "Control" || native || c == (keepalive.Config{Disable: true}) {
+		return refused(t, c)
+	}
+	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
+	for _, err := range []error{c.Control("tcp4", "127.0.0.1:0", nil), second(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0"))} {
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+		assert.ErrorContains(t, err, " on linux: unsupported operation")
+		assert.Regexp(t, `keepalive: (SO_KEEPALIVE|TCP_KEEPIDLE|TCP_KEEPINTVL|TCP_KEEPCNT|TCP_USER_TIMEOUT) `, err)
+	}
+	return true
+}
+
+// held returns what the kernel must hold for a socket that p has set c on, if
+// want is what the native build sees to.
+func (p path) held(t *testing.T, socket any, c keepalive.Config, want options) options {
+	t.Helper()
+	if native {
+		return want
+	}
+	if _, ok := socket.(net.Listener); ok {
+		nothing := sysctls(t)
+		nothing.Keepalive = false
+		return nothing
+	}
+	if p.fresh {
+		return want
+	}
+	// Zero fields are left as net has them.
+	if c.Idle == 0 {
+		want.Idle = 15
+	}
+	if c.Interval == 0 {
+		want.Interval = 15
+	}
+	if c.Count == 0 {
+		want.Count = 9
+	}
+	return want
 }
 
 type dialFunc keepalive.DialFunc
@@ -98,8 +144,11 @@ func TestEveryPathSetsEveryField(t *testing.T) {
 		for _, network := range []string{"tcp4", "tcp6"} {
 			for _, tt := range configs {
 				t.Run(fmt.Sprintf("%s/%s/%+v", path.name, network, tt.config), func(t *testing.T) {
+					if path.refuses(t, tt.config) {
+						return
+					}
 					for _, socket := range path.open(t, network, tt.config) {
-						assert.Equal(t, tt.want, kernel(t, socket), "%T", socket)
+						assert.Equal(t, path.held(t, socket, tt.config, tt.want), kernel(t, socket), "%T", socket)
 					}
 				})
 			}
@@ -110,8 +159,11 @@ func TestEveryPathSetsEveryField(t *testing.T) {
 // What makes the library needed: if this fails, net has changed.
 func TestNetOverwritesAndDropsErrors(t *testing.T) {
 	t.Parallel()
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	dialed, accepted := pair(t, &net.Dialer{Control: c.Control}, plainListen(t, "tcp4"))
+	d := new(net.Dialer)
+	if native {
+		d.Control = keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}.Control
+	}
+	dialed, accepted := pair(t, d, plainListen(t, "tcp4"))
 	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, dialed))
 	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, accepted))
 
@@ -130,12 +182,19 @@ func TestSysctlIsFollowed(t *testing.T) {
 			netlab.Sysctl(t, "tcp_keepalive_time", "111")
 			netlab.Sysctl(t, "tcp_keepalive_intvl", "22")
 			netlab.Sysctl(t, "tcp_keepalive_probes", "4")
-			assert.Equal(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 4}, keepalive.SystemDefaults())
-			for _, socket := range path.open(t, "tcp4", keepalive.Config{}) {
-				assert.Equal(t, options{true, 111, 22, 4, 0}, kernel(t, socket))
+			if native {
+				assert.Equal(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 4}, keepalive.SystemDefaults())
 			}
-			for _, socket := range path.open(t, "tcp6", keepalive.Config{Interval: 7 * time.Second}) {
-				assert.Equal(t, options{true, 111, 7, 4, 0}, kernel(t, socket))
+			c := keepalive.Config{}
+			if path.refuses(t, c) {
+				return
+			}
+			for _, socket := range path.open(t, "tcp4", c) {
+				assert.Equal(t, path.held(t, socket, c, options{true, 111, 22, 4, 0}), kernel(t, socket))
+			}
+			c = keepalive.Config{Interval: 7 * time.Second}
+			for _, socket := range path.open(t, "tcp6", c) {
+				assert.Equal(t, path.held(t, socket, c, options{true, 111, 7, 4, 0}), kernel(t, socket))
 			}
 		})
 	}
@@ -146,15 +205,22 @@ func TestSysctlIsFollowed(t *testing.T) {
 func TestSysctlIsFollowedLive(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
-	var sockets []any
-	for _, path := range paths[:3] {
-		sockets = append(sockets, path.open(t, "tcp4", keepalive.Config{Count: 6})...)
+	c := keepalive.Config{Count: 6}
+	sockets := map[any]path{}
+	for _, path := range paths {
+		if !path.fresh || path.refuses(t, c) {
+			continue
+		}
+		for _, socket := range path.open(t, "tcp4", c) {
+			sockets[socket] = path
+		}
 	}
+	assert.NotEmpty(t, sockets)
 	netlab.Sysctl(t, "tcp_keepalive_time", "222")
 	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
 	netlab.Sysctl(t, "tcp_keepalive_probes", "5")
-	for _, socket := range sockets {
-		assert.Equal(t, options{true, 222, 33, 6, 0}, kernel(t, socket))
+	for socket, path := range sockets {
+		assert.Equal(t, path.held(t, socket, c, options{true, 222, 33, 6, 0}), kernel(t, socket))
 	}
 }
 
@@ -179,6 +245,11 @@ func TestSysctlThatNoSocketAccepts(t *testing.T) {
 			netlab.Sysctl(t, tt.sysctl, tt.value)
 
 			before := kernel(t, conn)
+			if !native {
+				assert.NoError(t, keepalive.Config{}.Apply(conn), "what is not written can't be refused")
+				assert.Equal(t, before, kernel(t, conn))
+				return
+			}
 			assert.ErrorContains(t, keepalive.Config{}.Apply(conn), "keepalive: "+tt.says)
 			assert.Equal(t, before, kernel(t, conn))
 			assert.ErrorContains(t, second(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
@@ -201,8 +272,12 @@ func TestDefaultsAreReadOnce(t *testing.T) {
 	dial := dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))
 	netlab.Sysctl(t, "tcp_keepalive_time", "222")
 	dialed, accepted := pair(t, dial, ln)
-	assert.Equal(t, 111, kernel(t, dialed).Idle)
-	assert.Equal(t, 111, kernel(t, accepted).Idle)
+	idle := 111
+	if !native {
+		idle = 15 // nothing is read
+	}
+	assert.Equal(t, idle, kernel(t, dialed).Idle)
+	assert.Equal(t, idle, kernel(t, accepted).Idle)
 }
 
 func TestEffective(t *testing.T) {
@@ -210,7 +285,11 @@ func TestEffective(t *testing.T) {
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_keepalive_time", "111")
 	netlab.Sysctl(t, "tcp_keepalive_probes", "0")
-	assert.Equal(t, keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}, keepalive.Config{}.Effective())
+	want := keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}
+	if !native {
+		want = keepalive.Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9} // tcp(7)
+	}
+	assert.Equal(t, want, keepalive.Config{}.Effective())
 	full := keepalive.Config{Disable: true, Idle: time.Minute, Interval: time.Nanosecond, Count: 3, UserTimeout: time.Second}
 	assert.Equal(t, full, full.Effective())
 }
@@ -221,9 +300,9 @@ func TestGet(t *testing.T) {
 		{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 1500 * time.Millisecond},
 		{Disable: true, Idle: time.Second, Interval: time.Second, Count: 1},
 	} {
+		c = possible(c)
 		conn, _ := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
-		got, err := keepalive.Get(conn)
-		require.NoError(t, err)
+		got := held(t, conn)
 		assert.Equal(t, c, got)
 
 		before := kernel(t, conn)
@@ -231,9 +310,7 @@ func TestGet(t *testing.T) {
 		assert.Equal(t, before, kernel(t, conn))
 	}
 	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
-	got, err := keepalive.Get(conn)
-	require.NoError(t, err)
-	assert.Equal(t, keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}, got)
+	assert.Equal(t, keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}, held(t, conn))
 }
 
 func TestApplyAndGetThroughWrappers(t *testing.T) {
@@ -249,6 +326,10 @@ func TestApplyAndGetThroughWrappers(t *testing.T) {
 		require.NoError(t, c.Apply(wrap(conn)), name)
 		assert.Equal(t, options{true, 60, 5, 3, 0}, kernel(t, conn), name)
 		got, err := keepalive.Get(wrap(conn))
+		if !native {
+			assert.ErrorIs(t, err, errors.ErrUnsupported, name)
+			continue
+		}
 		require.NoError(t, err, name)
 		assert.Equal(t, c, got, name)
 	}
@@ -261,7 +342,11 @@ func TestClosedConnection(t *testing.T) {
 	assert.ErrorIs(t, quick.Apply(conn), net.ErrClosed)
 	assert.ErrorIs(t, quick.Apply(tls.Client(conn, new(tls.Config))), net.ErrClosed)
 	_, err := keepalive.Get(conn)
-	assert.ErrorIs(t, err, net.ErrClosed)
+	if native {
+		assert.ErrorIs(t, err, net.ErrClosed)
+	} else {
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+	}
 }
 
 // TCP_USER_TIMEOUT can be refused, so it goes first: here by MPTCP, which lacks
@@ -269,24 +354,23 @@ func TestClosedConnection(t *testing.T) {
 func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
 	t.Parallel()
 	conn, _ := pair(t, mptcpDialer(), mptcpListen(t))
-	before, err := keepalive.Get(conn)
-	require.NoError(t, err)
+	before := held(t, conn)
 
-	err = keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
-	assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
+	err := keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	var errno syscall.Errno
-	require.ErrorAs(t, err, &errno)
-	assert.Equal(t, unix.ENOPROTOOPT, errno)
-	after, err := keepalive.Get(conn)
-	require.NoError(t, err)
-	assert.Equal(t, before, after)
+	if native {
+		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
+		var errno syscall.Errno
+		require.ErrorAs(t, err, &errno)
+		assert.Equal(t, unix.ENOPROTOOPT, errno)
+	} else {
+		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation")
+	}
+	assert.Equal(t, before, held(t, conn))
 
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	require.NoError(t, c.Apply(conn), "off is what MPTCP has")
-	after, err = keepalive.Get(conn)
-	require.NoError(t, err)
-	assert.Equal(t, c, after)
+	assert.Equal(t, c, held(t, conn))
 }
 
 // A dialer that asks for MPTCP gets it where MPTCP can have the policy. With a
@@ -296,14 +380,15 @@ func TestDialMPTCP(t *testing.T) {
 	ln := mptcpListen(t)
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	conn, _ := pair(t, &keepalive.Dialer{NetDialer: mptcpDialer(), Config: c}, ln)
-	got, err := keepalive.Get(conn)
-	require.NoError(t, err)
-	assert.Equal(t, c, got)
+	assert.Equal(t, c, held(t, conn))
 	multipath, err := conn.(*net.TCPConn).MultipathTCP()
 	require.NoError(t, err)
 	assert.True(t, multipath)
 
 	c.UserTimeout = 75 * time.Second
+	if refused(t, c) {
+		return
+	}
 	conn, _ = pair(t, &keepalive.Dialer{NetDialer: mptcpDialer(), Config: c}, ln)
 	assert.Equal(t, options{true, 60, 5, 3, 75000}, kernel(t, conn))
 	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, conn, unix.SOL_SOCKET, unix.SO_PROTOCOL))
@@ -315,6 +400,10 @@ func TestControlOfMPTCPListener(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 	lc.SetMultipathTCP(true)
+	if !native {
+		assert.ErrorIs(t, second(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")), errors.ErrUnsupported)
+		return
+	}
 	ln := listen(t, lc, "tcp4")
 	for _, d := range []*net.Dialer{mptcpDialer(), new(net.Dialer)} {
 		_, accepted := pair(t, d, ln)
@@ -342,9 +431,11 @@ func TestApplyWhileProbing(t *testing.T) {
 	require.Eventually(t, probes(applied, 1), 5*time.Second, 5*time.Millisecond)
 
 	require.NoError(t, c.Apply(applied))
-	got, err := keepalive.Get(applied)
-	require.NoError(t, err)
-	require.NoError(t, got.Apply(applied))
+	if !native { // net writes what it is told
+		require.Eventually(t, probes(applied, 2), 5*time.Second, 5*time.Millisecond)
+		return
+	}
+	require.NoError(t, held(t, applied).Apply(applied))
 	onFd(t, written, func(fd int) {
 		require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1))
 	})
@@ -359,12 +450,46 @@ func TestErrorOfControl(t *testing.T) {
 		return keepalive.Config{Count: 3}.Control("tcp", address, rc)
 	}}
 	_, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
+	if native {
+		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
+		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
+	} else {
+		assert.ErrorContains(t, err, "keepalive: TCP_KEEPCNT before a socket is connected on linux: unsupported operation")
+	}
 
 	lc.Control = keepalive.Config{Count: 3}.Control
 	pc, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	pc.Close()
+}
+
+// dialInstead returns a Dialer whose TCP socket is exchanged for one that lacks
+// TCP's options, as an old kernel would.
+func dialInstead() *keepalive.Dialer {
+	exchange := func(_, _ string, rc syscall.RawConn) (err error) {
+		closed := rc.Control(func(fd uintptr) {
+			var other int
+			other, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err == nil {
+				err = unix.Dup3(other, int(fd), unix.O_CLOEXEC)
+				unix.Close(other)
+			}
+		})
+		return errors.Join(err, closed)
+	}
+	return &keepalive.Dialer{NetDialer: &net.Dialer{Control: exchange}, Config: keepalive.Config{Idle: time.Minute, Interval: time.Second, Count: 3}}
+}
+
+// An option that the kernel lacks is named, and errors.ErrUnsupported: here with
+// the errno of a socket that really lacks it.
+func TestOptionThatTheKernelLacks(t *testing.T) {
+	t.Parallel()
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer udp.Close()
+	_, err = dialInstead().Dial("tcp4", udp.LocalAddr().String())
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
+	assert.Regexp(t, `^dial tcp4? 127\.0\.0\.1:\d+: keepalive: (setsockopt TCP_KEEPCNT: |TCP_KEEPCNT on linux: set .*)protocol not available$`, err)
 }
