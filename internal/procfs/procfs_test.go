@@ -1,6 +1,7 @@
 package procfs
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -71,6 +72,6 @@ func FuzzKeepalive(f *testing.F) {
 		write(t, dir, "tcp_keepalive_time", content)
 		time, interval, probes := Keepalive(dir)
 		assert.Equal(t, []int{75, 9}, []int{interval, probes})
-		assert.True(t, -1<<31 <= time && time < 1<<31, "%d is no int of the kernel's", time)
+		assert.True(t, math.MinInt32 <= time && time <= math.MaxInt32, "%d is no int of the kernel's", time)
 	})
 }
