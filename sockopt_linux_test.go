@@ -419,11 +419,16 @@ func TestControlOfMPTCPListener(t *testing.T) {
 func TestApplyWhileProbing(t *testing.T) {
 	t.Parallel()
 	c := keepalive.Config{Idle: time.Second, Interval: 10 * time.Second, Count: 9}
+	off := c
+	off.Disable = true
 	ln := plainListen(t, "tcp4")
-	written, peer1 := pair(t, &keepalive.Dialer{Config: c}, ln)
-	applied, peer2 := pair(t, &keepalive.Dialer{Config: c}, ln)
+	written, peer1 := pair(t, &keepalive.Dialer{Config: off}, ln)
+	applied, peer2 := pair(t, &keepalive.Dialer{Config: off}, ln)
 	netlab.MustSilence(t, peer1.(*net.TCPConn))
 	netlab.MustSilence(t, peer2.(*net.TCPConn))
+	// A probe that is answered would be followed by one only after 10 s.
+	require.NoError(t, c.Apply(written))
+	require.NoError(t, c.Apply(applied))
 	probes := func(conn net.Conn, n uint8) func() bool {
 		return func() bool { return tcpInfo(t, conn).Probes == n }
 	}

@@ -88,7 +88,7 @@ func TestParseRefuses(t *testing.T) {
 		"user_timeout=75000":               `"user_timeout=75000": time: missing unit in duration "75000"` + want,
 		"count=3s":                         `"count=3s": strconv.Atoi: parsing "3s": invalid syntax` + want,
 		"count=3.0":                        `"count=3.0": strconv.Atoi: parsing "3.0": invalid syntax` + want,
-		"count=9999999999999999":           `"count=9999999999999999": Count is 9999999999999999, want 1 to 127, or 0 for the system's default`,
+		"count=999999999":                  `"count=999999999": Count is 999999999, want 1 to 127, or 0 for the system's default`,
 		"idle=9999999999h":                 `"idle=9999999999h": time: invalid duration "9999999999h"` + want,
 		"idle=1m,default":                  `"default": unknown` + want,
 		"default,idle=1m":                  `"default": unknown` + want,
