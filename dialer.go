@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"syscall"
 )
 
 // Dialer dials connections with a keepalive policy of their own. It is safe
@@ -45,24 +44,6 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	// Otherwise net writes its own timing once it is connected.
 	nd.KeepAlive, nd.KeepAliveConfig = -1, net.KeepAliveConfig{}
 	return dial(ctx, &nd, d.Config, network, address)
-}
-
-// controlContext runs the hook that nd has, then Control. ControlContext takes
-// precedence over Control, as in net.
-func controlContext(nd *net.Dialer, c Config) func(context.Context, string, string, syscall.RawConn) error {
-	hookContext, hook := nd.ControlContext, nd.Control
-	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {
-		var err error
-		if hookContext != nil {
-			err = hookContext(ctx, network, address, rc)
-		} else if hook != nil {
-			err = hook(network, address, rc)
-		}
-		if err != nil {
-			return err
-		}
-		return c.Control(network, address, rc)
-	}
 }
 
 // DialFunc is what most clients let their users set: http.Transport's

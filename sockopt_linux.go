@@ -66,6 +66,24 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 	return nd.DialContext(ctx, network, address)
 }
 
+// controlContext runs the hook that nd has, then Control. ControlContext takes
+// precedence over Control, as in net.
+func controlContext(nd *net.Dialer, c Config) func(context.Context, string, string, syscall.RawConn) error {
+	hookContext, hook := nd.ControlContext, nd.Control
+	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {
+		var err error
+		if hookContext != nil {
+			err = hookContext(ctx, network, address, rc)
+		} else if hook != nil {
+			err = hook(network, address, rc)
+		}
+		if err != nil {
+			return err
+		}
+		return c.Control(network, address, rc)
+	}
+}
+
 func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
 	hook := nlc.Control
 	nlc.Control = func(network, address string, rc syscall.RawConn) error {
