@@ -28,7 +28,7 @@ func BenchmarkAccept(b *testing.B) {
 
 // The listener inside has net's 15 s.
 func BenchmarkWrappedAccept(b *testing.B) {
-	benchmarkWrappedAccept(b, net.ListenConfig{}, 1.40)
+	benchmarkWrappedAccept(b, net.ListenConfig{}, 1.30)
 }
 
 // The listener inside has the same settings.

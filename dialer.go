@@ -60,7 +60,7 @@ type DialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // the wrapped function, or a [Dialer], as what it dials the proxy with. Networks
 // other than tcp, tcp4 and tcp6 pass through.
 func (c Config) WrapDial(dial DialFunc) DialFunc {
-	c, invalid := c.settle()
+	settled, invalid := c.settle()
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if invalid != nil {
 			return nil, invalid
@@ -69,7 +69,7 @@ func (c Config) WrapDial(dial DialFunc) DialFunc {
 		if err != nil || !isTCP(network) {
 			return conn, err
 		}
-		if err := apply(conn, c); err != nil {
+		if err := apply(conn, settled); err != nil {
 			if conn != nil {
 				conn.Close()
 			}

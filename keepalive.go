@@ -221,22 +221,21 @@ func isTCP(network string) bool {
 // The error matches [errors.ErrUnsupported] where conn is no TCP connection or
 // the system lacks an option, and [net.ErrClosed] where conn is closed.
 func (c Config) Apply(conn net.Conn) error {
-	c, err := c.settle()
+	s, err := c.settle()
 	if err != nil {
 		return err
 	}
-	return apply(conn, c)
+	return apply(conn, s)
 }
 
-// settle returns c as apply takes it.
-func (c Config) settle() (Config, error) {
+func (c Config) settle() (settled, error) {
 	if err := c.Validate(); err != nil {
-		return Config{}, err
+		return settled{}, err
 	}
 	return settle(c)
 }
 
-func apply(conn net.Conn, c Config) error {
+func apply(conn net.Conn, c settled) error {
 	sc, err := socket(conn)
 	if err != nil {
 		return err

@@ -54,12 +54,12 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 // [ListenConfig] where you can: it spares the system calls per connection.
 type Listener struct {
 	net.Listener
-	config Config
+	config settled
 	tcp    bool
 }
 
 // NewListener returns a Listener around ln. The system's defaults, and the
-// UserTimeout that ln's connections inherit, are read once, here. TLS goes
+// options that ln's connections inherit, are read once, here. TLS goes
 // around it or within: both [crypto/tls.NewListener] of a Listener and a
 // Listener of a TLS listener work.
 //
@@ -70,18 +70,18 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if ln == nil {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
 	}
-	c, err := c.settle()
+	config, err := c.settle()
 	if err != nil {
 		return nil, err
 	}
 	addr := ln.Addr()
 	tcp := addr == nil || isTCP(addr.Network())
 	if tcp {
-		if c, err = checkListener(ln, c); err != nil {
+		if config, err = checkListener(ln, config); err != nil {
 			return nil, err
 		}
 	}
-	return &Listener{Listener: ln, config: c, tcp: tcp}, nil
+	return &Listener{Listener: ln, config: config, tcp: tcp}, nil
 }
 
 // Accept returns the next connection, with the policy applied as

@@ -30,7 +30,7 @@ var (
 
 func (o *option) set(fd, value int) error {
 	if err := unix.SetsockoptInt(fd, o.level, o.opt, value); err != nil {
-		return &optionError{"setsockopt", o.name, err}
+		return &optionError{"setsockopt " + o.name, o.name, err}
 	}
 	return nil
 }
@@ -38,27 +38,9 @@ func (o *option) set(fd, value int) error {
 func (o *option) get(fd int) (int, error) {
 	value, err := unix.GetsockoptInt(fd, o.level, o.opt)
 	if err != nil {
-		return 0, &optionError{"getsockopt", o.name, err}
+		return 0, &optionError{"getsockopt " + o.name, o.name, err}
 	}
 	return value, nil
-}
-
-// optionError names the option that the kernel refused.
-type optionError struct {
-	call, option string
-	errno        error
-}
-
-func (e *optionError) Error() string {
-	return "keepalive: " + e.call + " " + e.option + ": " + e.errno.Error()
-}
-
-func (e *optionError) Unwrap() error { return e.errno }
-
-// Is adds the errno of an option that the kernel or the protocol lacks to those
-// that match errors.ErrUnsupported by themselves, EOPNOTSUPP among them.
-func (e *optionError) Is(target error) bool {
-	return target == errors.ErrUnsupported && e.errno == unix.ENOPROTOOPT
 }
 
 func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
@@ -97,29 +79,43 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	return nlc.Listen(ctx, network, address)
 }
 
-// inherited stands for a UserTimeout that connections have already.
-const inherited time.Duration = -1
+// settled is a Config of which every field is to be written to connections,
+// but for what is known of them all.
+type settled struct {
+	Config
+	hasUserTimeout bool // it is there already
+	isQuiet        bool // no probe can be out
+}
 
-// checkListener returns c as connections accepted from ln need it, or what they
-// are known to lack. Either way it is TCP_USER_TIMEOUT: MPTCP does not have it,
-// so that it is off; others inherit it from the listening socket, and net leaves
-// it so. What wraps a TCPListener may set it itself.
-func checkListener(ln net.Listener, c Config) (Config, error) {
+// checkListener returns c with what is known of the connections that ln accepts,
+// or what they are known to lack, which only TCP_USER_TIMEOUT can be: MPTCP does
+// not have it.
+//
+// They inherit the options of the listening socket. net leaves TCP_USER_TIMEOUT
+// so, and has keepalive on just now if it was off there. What wraps a
+// TCPListener may do anything.
+func checkListener(ln net.Listener, c settled) (settled, error) {
 	sc, ok := ln.(syscall.Conn)
 	if !ok {
 		return c, nil
 	}
-	held, err := onConfig.controlConn(sc, Config{}, readUserTimeout)
+	held, err := onConfig.controlConn(sc, Config{}, readInherited)
 	if err != nil && c.UserTimeout != 0 {
-		return Config{}, err
+		return c, err
 	}
-	if _, bare := ln.(*net.TCPListener); bare && held.UserTimeout == c.UserTimeout {
-		c.UserTimeout = inherited
+	if _, bare := ln.(*net.TCPListener); bare {
+		c.hasUserTimeout = held.UserTimeout == c.UserTimeout
+		c.isQuiet = held.Disable
 	}
 	return c, nil
 }
 
-func readUserTimeout(fd int, c *Config) error {
+func readInherited(fd int, c *Config) error {
+	keepalive, err := soKeepalive.get(fd)
+	if err != nil {
+		return err
+	}
+	c.Disable = keepalive == 0
 	ms, err := tcpUserTimeout.get(fd)
 	c.UserTimeout = time.Duration(ms) * time.Millisecond
 	return err
@@ -151,17 +147,17 @@ func writeSet(fd int, c *Config) error {
 	return setKeepalive(fd, c)
 }
 
-// setOpen writes all of c, which is settled, to an open connection.
-func setOpen(sc syscall.Conn, c Config) error {
-	_, err := onConfig.controlConn(sc, c, writeAll)
+// setOpen writes all of c to an open connection.
+func setOpen(sc syscall.Conn, c settled) error {
+	_, err := onSettled.controlConn(sc, c, writeAll)
 	return err
 }
 
 // writeAll writes first what can be refused, so that a refusal leaves the
 // socket as it was. SO_KEEPALIVE comes last, so that it arms the timer with the
 // new Idle.
-func writeAll(fd int, c *Config) error {
-	if err := setUserTimeout(fd, c.UserTimeout); err != nil {
+func writeAll(fd int, c *settled) error {
+	if err := setUserTimeout(fd, c); err != nil {
 		return err
 	}
 	if err := tcpKeepcnt.set(fd, c.Count); err != nil {
@@ -170,19 +166,19 @@ func writeAll(fd int, c *Config) error {
 	if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
 		return err
 	}
-	if err := setIdle(fd, ceil(c.Idle, time.Second)); err != nil {
+	if err := setIdle(fd, c); err != nil {
 		return err
 	}
-	return setKeepalive(fd, c)
+	return setKeepalive(fd, &c.Config)
 }
 
 // setUserTimeout takes a socket that can't have it, MPTCP's, to have it off.
-func setUserTimeout(fd int, d time.Duration) error {
-	if d == inherited {
+func setUserTimeout(fd int, c *settled) error {
+	if c.hasUserTimeout {
 		return nil
 	}
-	err := tcpUserTimeout.set(fd, ceil(d, time.Millisecond))
-	if d == 0 && errors.Is(err, errors.ErrUnsupported) {
+	err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
+	if c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
 	return err
@@ -191,10 +187,13 @@ func setUserTimeout(fd int, d time.Duration) error {
 // setIdle spares a write that changes nothing: while probes are out it would
 // send one at once and count it (tcp_sock_set_keepidle_locked re-arms the timer,
 // which is overdue).
-func setIdle(fd, seconds int) error {
-	now, err := tcpKeepidle.get(fd)
-	if err != nil || now == seconds {
-		return err
+func setIdle(fd int, c *settled) error {
+	seconds := ceil(c.Idle, time.Second)
+	if !c.isQuiet {
+		now, err := tcpKeepidle.get(fd)
+		if err != nil || now == seconds {
+			return err
+		}
 	}
 	return tcpKeepidle.set(fd, seconds)
 }
@@ -240,15 +239,10 @@ func readAll(fd int, c *Config) error {
 	return err
 }
 
-// onConfig does what takes or gives a Config.
-var onConfig operations[Config]
-
-// isLost reports whether err says that a connection died before it was tuned.
-// On Linux a TCP socket takes options in any state, so that only a connection
-// that has been closed is left.
-func isLost(err error) bool {
-	return errors.Is(err, net.ErrClosed)
-}
+var (
+	onConfig  operations[Config]
+	onSettled operations[settled]
+)
 
 func systemDefaults() Config {
 	idle, interval, count := procfs.Keepalive(procfs.IPv4)
@@ -261,7 +255,7 @@ func systemDefaults() Config {
 
 // settle fills in the system's defaults, which have to be written like any
 // other value, and reports the one that no socket accepts.
-func settle(c Config) (Config, error) {
+func settle(c Config) (settled, error) {
 	e := c.Effective()
 	for _, v := range []struct {
 		sysctl, field string
@@ -273,9 +267,9 @@ func settle(c Config) (Config, error) {
 		{"tcp_keepalive_probes", "Count", c.Count == 0, e.Count, maxCount},
 	} {
 		if v.unset && (v.value < 1 || v.value > v.max) {
-			return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts 1 to %d: set Config.%s",
+			return settled{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts 1 to %d: set Config.%s",
 				v.sysctl, v.value, v.max, v.field)
 		}
 	}
-	return e, nil
+	return settled{Config: e}, nil
 }

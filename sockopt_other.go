@@ -122,7 +122,10 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	return &Listener{Listener: ln, config: c, tcp: true}, nil
 }
 
-func checkListener(_ net.Listener, c Config) (Config, error) { return c, nil }
+// settled is a Config as setOpen takes it.
+type settled = Config
+
+func checkListener(_ net.Listener, c settled) (settled, error) { return c, nil }
 
 // setFresh refuses all but what a fresh socket has by itself, keepalive off.
 // Even SO_KEEPALIVE can't be written here: the socket may be about to listen,
@@ -148,7 +151,7 @@ type tcpConn interface {
 }
 
 // setOpen leaves zero fields as they are: net can't read what they hold.
-func setOpen(sc syscall.Conn, c Config) error {
+func setOpen(sc syscall.Conn, c settled) error {
 	conn, ok := sc.(tcpConn)
 	if !ok {
 		return unsupported(fmt.Sprintf("SO_KEEPALIVE of %T", sc))
@@ -191,62 +194,21 @@ func setOneByOne(conn tcpConn, c Config) error {
 			if gone := setKeepalive(conn, c); gone != nil {
 				return gone
 			}
-			return &optionError{o.name, err}
+			return refused(o.name, err)
 		}
 	}
 	return setKeepalive(conn, c)
 }
 
+func refused(option string, err error) error {
+	return &optionError{option + " on " + runtime.GOOS, option, err}
+}
+
 func setKeepalive(conn tcpConn, c Config) error {
 	if err := conn.SetKeepAlive(!c.Disable); err != nil {
-		return &optionError{"SO_KEEPALIVE", err}
+		return refused("SO_KEEPALIVE", err)
 	}
 	return nil
-}
-
-// optionError names the option that the system refused.
-type optionError struct {
-	option string
-	err    error // net's
-}
-
-func (e *optionError) Error() string {
-	return fmt.Sprintf("keepalive: %s on %s: %v", e.option, runtime.GOOS, e.err)
-}
-
-func (e *optionError) Unwrap() error { return e.err }
-
-// Is adds the errors of an option that this release of the system lacks to those
-// that match errors.ErrUnsupported by themselves.
-func (e *optionError) Is(target error) bool {
-	return target == errors.ErrUnsupported && isAny(e.err, errsLacking)
-}
-
-func stat(syscall.Conn) (Status, error) {
-	return Status{}, unsupported("getsockopt TCP_INFO")
-}
-
-// isLost reports whether err says that a connection died before it was tuned.
-// No value that a system refuses is among that, for it would be refused of every
-// connection.
-func isLost(err error) bool {
-	if errors.Is(err, net.ErrClosed) {
-		return true
-	}
-	var refused *optionError
-	if !errors.As(err, &refused) {
-		return false
-	}
-	return isAny(refused.err, errsLost) || refused.option == "SO_KEEPALIVE" && errors.Is(refused.err, errInvalid)
-}
-
-func isAny(err error, targets []error) bool {
-	for _, target := range targets {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	return false
 }
 
 // get can't: net reads no socket option.
@@ -255,6 +217,10 @@ func get(syscall.Conn) (Config, error) {
 }
 
 // settle leaves zero fields zero: setOpen has no need of values.
-func settle(c Config) (Config, error) {
+func settle(c Config) (settled, error) {
 	return c, check(c, false)
+}
+
+func stat(syscall.Conn) (Status, error) {
+	return Status{}, unsupported("getsockopt TCP_INFO")
 }

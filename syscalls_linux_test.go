@@ -77,7 +77,6 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"wrapped accept of what is inherited", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1, Control: tracedConfig.Control}, tracedConfig)), `
@@ -94,7 +93,6 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"NewListener with the zero Config", func(mark func()) {
@@ -106,6 +104,7 @@ var syscallsOf = []struct {
 		openat /proc/sys/net/ipv4/tcp_keepalive_time
 		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
+		getsockopt SO_KEEPALIVE
 		getsockopt TCP_USER_TIMEOUT`},
 	{"WrapDial", traceDial(dialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
 		getsockopt SO_ERROR

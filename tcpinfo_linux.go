@@ -27,7 +27,7 @@ func readStatus(fd int, s *Status) error {
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
-		return &optionError{"getsockopt", "TCP_INFO", errno}
+		return &optionError{"getsockopt TCP_INFO", "TCP_INFO", errno}
 	}
 	if info.State == tcpClose {
 		return nil // the rest is left over, or wiped: MPTCP's times count from boot
