@@ -2,6 +2,7 @@ package keepalive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 )
@@ -60,13 +61,23 @@ type DialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // the wrapped function, or a [Dialer], as what it dials the proxy with. Networks
 // other than tcp, tcp4 and tcp6 pass through.
 func (c Config) WrapDial(dial DialFunc) DialFunc {
-	settled, invalid := c.settle()
+	invalid := c.Validate()
+	if dial == nil {
+		invalid = errors.New("keepalive: WrapDial needs a dial function, got nil")
+	}
+	settled, unsettled := settle(c)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if invalid != nil {
 			return nil, invalid
 		}
+		if !isTCP(network) {
+			return dial(ctx, network, address)
+		}
+		if unsettled != nil {
+			return nil, unsettled
+		}
 		conn, err := dial(ctx, network, address)
-		if err != nil || !isTCP(network) {
+		if err != nil {
 			return conn, err
 		}
 		if err := apply(conn, settled); err != nil {

@@ -128,12 +128,11 @@ func TestOtherNetworksPassThrough(t *testing.T) {
 	conn, _ = pair(t, d, ln)
 	assert.IsType(t, new(net.UnixConn), conn)
 
-	wrapped := keepalive.Config{Idle: time.Minute}.WrapDial(new(net.Dialer).DialContext)
-	conn, err = wrapped(t.Context(), "unix", ln.Addr().String())
+	conn, err = c.WrapDial(new(net.Dialer).DialContext)(t.Context(), "unix", ln.Addr().String())
 	require.NoError(t, err)
 	conn.Close()
 
-	outer, err := keepalive.NewListener(ln, keepalive.Config{Idle: time.Minute})
+	outer, err := keepalive.NewListener(ln, c)
 	require.NoError(t, err)
 	_, accepted := pair(t, d, outer)
 	assert.IsType(t, new(net.UnixConn), accepted)
@@ -192,7 +191,10 @@ func TestWrapDialClosesWhatItCannotTune(t *testing.T) {
 
 	nothing := keepalive.Config{}.WrapDial(func(context.Context, string, string) (net.Conn, error) { return nil, nil })
 	_, err = nothing(t.Context(), "tcp", "x:1")
-	assert.Error(t, err)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+
+	_, err = keepalive.Config{}.WrapDial(nil)(t.Context(), "tcp", "x:1")
+	assert.EqualError(t, err, "keepalive: WrapDial needs a dial function, got nil")
 }
 
 func TestWrapDialReturnsTheConnectionItWasGiven(t *testing.T) {

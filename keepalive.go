@@ -108,8 +108,8 @@ type Config struct {
 }
 
 // Validate reports the first field that no socket accepts, with its value and
-// range. Everything in this package that takes a Config validates it before it
-// does anything else.
+// range. What opens, dials or sets anything in this package validates its Config
+// before that.
 func (c Config) Validate() error {
 	if err := validateSeconds("Idle", c.Idle); err != nil {
 		return err
@@ -212,7 +212,8 @@ func isTCP(network string) bool {
 // them, since net has set options of its own by then, and the kernel has no way
 // to unset one. A default that no socket accepts is an error that names the
 // sysctl. An option that is refused leaves the socket as it was. To apply what
-// the socket holds already does not disturb it.
+// the socket holds already does not disturb it: an Idle that is there already is
+// not written again, so that one that follows the sysctl goes on doing so.
 //
 // On systems other than Linux zero fields are left as they are, which on
 // connections that net opened is 15 s, 15 s and 9 unless it was told otherwise: net
@@ -221,18 +222,14 @@ func isTCP(network string) bool {
 // The error matches [errors.ErrUnsupported] where conn is no TCP connection or
 // the system lacks an option, and [net.ErrClosed] where conn is closed.
 func (c Config) Apply(conn net.Conn) error {
-	s, err := c.settle()
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	s, err := settle(c)
 	if err != nil {
 		return err
 	}
 	return apply(conn, s)
-}
-
-func (c Config) settle() (settled, error) {
-	if err := c.Validate(); err != nil {
-		return settled{}, err
-	}
-	return settle(c)
 }
 
 func apply(conn net.Conn, c settled) error {
@@ -245,8 +242,10 @@ func apply(conn net.Conn, c settled) error {
 
 // Get returns the policy that the kernel holds for conn now, every field
 // filled in; a zero UserTimeout is off. To [Config.Apply] it to the same
-// connection changes nothing. It finds the socket as Apply does, with the same
-// errors. On systems other than Linux it always is an error: net reads no socket
+// connection changes none of this, but keeps an Interval and a Count from
+// following the sysctl later on. A sysctl that no socket accepts is returned as it
+// stands, and is an error of Apply. Get finds the socket as Apply does, with the
+// same errors. On systems other than Linux it always is an error: net reads no socket
 // options.
 func Get(conn net.Conn) (Config, error) {
 	sc, err := socket(conn)
@@ -259,14 +258,13 @@ func Get(conn net.Conn) (Config, error) {
 // socket looks for the socket within conn. It uses neither reflection nor
 // File, which would duplicate the descriptor.
 func socket(conn net.Conn) (syscall.Conn, error) {
-	for inner := conn; inner != nil; {
+	inner := conn
+	for range 16 { // more would be a NetConn that leads back
 		switch c := inner.(type) {
 		case syscall.Conn:
 			return c, nil
 		case interface{ NetConn() net.Conn }:
 			inner = c.NetConn()
-		default:
-			inner = nil
 		}
 	}
 	return nil, fmt.Errorf("keepalive: %T is no socket, nor does its NetConn method lead to one: %w", conn, errors.ErrUnsupported)

@@ -50,12 +50,14 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 }
 
 // Listener sets a keepalive policy on the connections of a listener that
-// somebody else opened. The listener inside is left as it is. Use
-// [ListenConfig] where you can: it spares the system calls per connection.
+// somebody else opened. The listener inside is left as it is. [NewListener]
+// makes it. Use [ListenConfig] where you can: it spares the system calls per
+// connection.
 type Listener struct {
 	net.Listener
 	config settled
-	tcp    bool
+	tcp    bool // connections are said to be TCP
+	unix   bool // connections have no policy to miss
 }
 
 // NewListener returns a Listener around ln. The system's defaults, and the
@@ -65,23 +67,34 @@ type Listener struct {
 //
 // It is an error if c is invalid, or if it is known already that ln's
 // connections can't have it: UserTimeout on an MPTCP listener, which is what
-// [net.Listen] opens on Linux where the kernel has MPTCP.
+// [net.Listen] opens on Linux where the kernel has MPTCP, and any policy on one
+// before Linux 6.10.
 func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if ln == nil {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
 	}
-	config, err := c.settle()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Listener{Listener: ln, tcp: true}
+	if addr := ln.Addr(); addr != nil {
+		l.tcp = isTCP(addr.Network())
+		l.unix = addr.Network() == "unix" || addr.Network() == "unixpacket"
+	}
+	if l.unix {
+		return l, nil
+	}
+	var err error
+	if l.config, err = settle(c); err != nil {
+		return nil, err
+	}
+	if l.tcp {
+		l.config, err = checkListener(ln, l.config)
+	}
 	if err != nil {
 		return nil, err
 	}
-	addr := ln.Addr()
-	tcp := addr == nil || isTCP(addr.Network())
-	if tcp {
-		if config, err = checkListener(ln, config); err != nil {
-			return nil, err
-		}
-	}
-	return &Listener{Listener: ln, config: config, tcp: tcp}, nil
+	return l, nil
 }
 
 // Accept returns the next connection, with the policy applied as
@@ -89,33 +102,45 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 // other than TCP pass through.
 //
 // A connection that died before it could be tuned is closed, and the next one
-// taken. What would fail for every connection, such as an option that the
-// system lacks or a connection that is no socket, is an error.
+// taken. So is one that lacks an option because its client chose MPTCP, if a
+// listener within hides that it offers it: no client may end the server's loop.
+// What would fail for every connection, such as an option that the system lacks
+// or a connection that is no socket, is an error.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		err = l.tune(conn)
+		others, err := l.tune(conn)
 		if err == nil {
 			return conn, nil
 		}
-		conn.Close()
-		if !isLost(err) {
+		if conn != nil {
+			conn.Close()
+		}
+		if !others {
 			return nil, err
 		}
 	}
 }
 
-func (l *Listener) tune(conn net.Conn) error {
+// tune also reports whether an error is about conn alone and not about others.
+func (l *Listener) tune(conn net.Conn) (others bool, err error) {
+	if l.unix {
+		return false, nil
+	}
 	sc, err := socket(conn)
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = setOpen(sc, l.config)
-	if !l.tcp && errors.Is(err, errors.ErrUnsupported) {
-		return nil // a unix socket has no policy to miss
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return isLost(err), err
 	}
-	return err
+	tcp, multipath := speaks(sc)
+	if !tcp && !l.tcp {
+		return false, nil
+	}
+	return multipath, err
 }

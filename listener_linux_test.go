@@ -3,6 +3,7 @@ package keepalive_test
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -72,15 +73,39 @@ func TestNewListenerOfMPTCP(t *testing.T) {
 	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_USER_TIMEOUT: ")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 
-	// A TLS listener hides its socket: the error comes with the first connection.
+	// A TLS listener hides its socket. Clients that come by MPTCP are turned
+	// away, and keep nobody else from being served.
 	hidden, err := keepalive.NewListener(tls.NewListener(mptcp, new(tls.Config)), c)
 	require.NoError(t, err)
-	conn, err := mptcpDialer().Dial("tcp", ln.Addr().String())
+	for range 3 {
+		turnedAway, err := mptcpDialer().Dial("tcp", mptcp.Addr().String())
+		require.NoError(t, err)
+		defer turnedAway.Close()
+		served, err := net.Dial("tcp", mptcp.Addr().String())
+		require.NoError(t, err)
+		defer served.Close()
+		conn, err := hidden.Accept()
+		require.NoError(t, err)
+		defer conn.Close()
+		assert.Equal(t, served.LocalAddr(), conn.RemoteAddr())
+		assertHolds(t, c, conn)
+		assert.Equal(t, io.EOF, second(turnedAway.Read(make([]byte, 1))))
+	}
+
+	// Whatever its address says, what is TCP gets the policy or an error.
+	named, err := keepalive.NewListener(&namedListener{scripted{mptcp, nil}, nowhere("tcp+tls")}, c)
 	require.NoError(t, err)
-	defer conn.Close()
-	_, err = hidden.Accept()
-	assert.ErrorContains(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: ")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	for _, d := range []*net.Dialer{mptcpDialer(), new(net.Dialer)} {
+		dialed, err := d.Dial("tcp", mptcp.Addr().String())
+		require.NoError(t, err)
+		defer dialed.Close()
+		conn, err := mptcp.Accept()
+		require.NoError(t, err)
+		named.Listener.(*namedListener).conns = append(named.Listener.(*namedListener).conns, conn)
+	}
+	conn, err := named.Accept()
+	require.NoError(t, err)
+	assertHolds(t, c, conn)
 }
 
 // A connection that is reset between its handshake and Accept is no reason to

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +73,36 @@ func TestAcceptPassesOverTheDead(t *testing.T) {
 
 	_, err = ln.Accept()
 	assert.Equal(t, net.ErrClosed, err, "the listener's own error ends the loop")
+}
+
+func TestAcceptOfNothing(t *testing.T) {
+	ln, err := keepalive.NewListener(&scripted{plainListen(t, "tcp"), []net.Conn{nil}}, keepalive.Config{})
+	require.NoError(t, err)
+	_, err = ln.Accept()
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+}
+
+func TestListenersAreSafeForConcurrentUse(t *testing.T) {
+	lc := &keepalive.ListenConfig{NetListenConfig: new(net.ListenConfig), Config: keepalive.Config{Idle: time.Minute}}
+	shared := foreign(t, lc.Config)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if assert.NoError(t, err) {
+				ln.Close()
+			}
+			conn, err := net.Dial("tcp", shared.Addr().String())
+			if assert.NoError(t, err) {
+				defer conn.Close()
+			}
+			accepted, err := shared.Accept()
+			if assert.NoError(t, err) {
+				accepted.Close()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // nowhere is a listener's address that leads to no socket of its own.

@@ -84,45 +84,66 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 type settled struct {
 	Config
 	hasUserTimeout bool // it is there already
-	isQuiet        bool // no probe can be out
+	isNew          bool // keepalive is on only since it was accepted, if at all
 }
 
 // checkListener returns c with what is known of the connections that ln accepts,
-// or what they are known to lack, which only TCP_USER_TIMEOUT can be: MPTCP does
-// not have it.
+// or what they are known to lack. MPTCP is what lacks options.
 //
 // They inherit the options of the listening socket. net leaves TCP_USER_TIMEOUT
-// so, and has keepalive on just now if it was off there. What wraps a
-// TCPListener may do anything.
+// so, and switches keepalive on when it accepts. What wraps a TCPListener may do
+// anything.
 func checkListener(ln net.Listener, c settled) (settled, error) {
 	sc, ok := ln.(syscall.Conn)
 	if !ok {
 		return c, nil
 	}
-	held, err := onConfig.controlConn(sc, Config{}, readInherited)
-	if err != nil && c.UserTimeout != 0 {
+	held, err := onConfig.controlConn(sc, c.Config, readInherited)
+	if err != nil {
 		return c, err
 	}
 	if _, bare := ln.(*net.TCPListener); bare {
 		c.hasUserTimeout = held.UserTimeout == c.UserTimeout
-		c.isQuiet = held.Disable
+		c.isNew = held.Disable
 	}
 	return c, nil
 }
 
+// readInherited replaces the Config that connections are to have by the one that
+// they inherit, as far as it matters.
 func readInherited(fd int, c *Config) error {
+	if _, err := tcpKeepidle.get(fd); err != nil { // MPTCP before Linux 6.10
+		return err
+	}
 	keepalive, err := soKeepalive.get(fd)
 	if err != nil {
 		return err
 	}
-	c.Disable = keepalive == 0
 	ms, err := tcpUserTimeout.get(fd)
-	c.UserTimeout = time.Duration(ms) * time.Millisecond
+	if err != nil && (c.UserTimeout != 0 || !errors.Is(err, errors.ErrUnsupported)) {
+		return err
+	}
+	*c = Config{Disable: keepalive == 0, UserTimeout: time.Duration(ms) * time.Millisecond}
+	return nil
+}
+
+// speaks reports whether a socket is one of TCP, and whether of MPTCP.
+func speaks(sc syscall.Conn) (tcp, multipath bool) {
+	protocol, err := onInt.controlConn(sc, 0, readProtocol)
+	multipath = err == nil && protocol == unix.IPPROTO_MPTCP
+	return multipath || err == nil && protocol == unix.IPPROTO_TCP, multipath
+}
+
+func readProtocol(fd int, protocol *int) (err error) {
+	*protocol, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	return err
 }
 
 // setFresh writes what c sets, and leaves the rest to the sysctl.
 func setFresh(rc syscall.RawConn, c Config) error {
+	if rc == nil {
+		return errors.New("keepalive: Control needs a socket, got nil")
+	}
 	_, err := onConfig.control(rc, c, writeSet)
 	return err
 }
@@ -186,10 +207,12 @@ func setUserTimeout(fd int, c *settled) error {
 
 // setIdle spares a write that changes nothing: while probes are out it would
 // send one at once and count it (tcp_sock_set_keepidle_locked re-arms the timer,
-// which is overdue).
+// which is overdue). A new connection has none out, unless it has waited to be
+// accepted for longer than the Idle that net has set. Where that is the same
+// Idle, one probe too many is what reading it each time would spare.
 func setIdle(fd int, c *settled) error {
 	seconds := ceil(c.Idle, time.Second)
-	if !c.isQuiet {
+	if !c.isNew {
 		now, err := tcpKeepidle.get(fd)
 		if err != nil || now == seconds {
 			return err
@@ -242,6 +265,7 @@ func readAll(fd int, c *Config) error {
 var (
 	onConfig  operations[Config]
 	onSettled operations[settled]
+	onInt     operations[int]
 )
 
 func systemDefaults() Config {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -260,6 +261,34 @@ func TestSysctlThatNoSocketAccepts(t *testing.T) {
 			assert.True(t, kernel(t, fresh).Keepalive, "what is not written can't be refused")
 		})
 	}
+}
+
+// What has no use for the system's defaults does without them.
+func TestSysctlThatNoSocketAcceptsAndOtherNetworks(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "0")
+	inner, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	require.NoError(t, err)
+	defer inner.Close()
+	ln, err := keepalive.NewListener(inner, keepalive.Config{})
+	require.NoError(t, err)
+	pair(t, dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
+}
+
+// An Idle that equals what the socket follows is not written, see Config.Apply.
+func TestApplyOfTheDefaultGoesOnFollowing(t *testing.T) {
+	t.Parallel()
+	if !native {
+		return // writes it
+	}
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "111")
+	conn, _ := pair(t, new(keepalive.Dialer), plainListen(t, "tcp4"))
+	require.NoError(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}.Apply(conn))
+	netlab.Sysctl(t, "tcp_keepalive_time", "222")
+	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
+	assert.Equal(t, options{true, 222, 22, 3, 0}, kernel(t, conn))
 }
 
 // The system's defaults are read once per listener and wrapped dialer.

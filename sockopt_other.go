@@ -211,6 +211,11 @@ func setKeepalive(conn tcpConn, c Config) error {
 	return nil
 }
 
+func speaks(sc syscall.Conn) (tcp, multipath bool) {
+	_, tcp = sc.(tcpConn)
+	return tcp, false
+}
+
 // get can't: net reads no socket option.
 func get(syscall.Conn) (Config, error) {
 	return Config{}, unsupported("getsockopt TCP_KEEPIDLE")

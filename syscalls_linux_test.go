@@ -104,6 +104,7 @@ var syscallsOf = []struct {
 		openat /proc/sys/net/ipv4/tcp_keepalive_time
 		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
+		getsockopt TCP_KEEPIDLE
 		getsockopt SO_KEEPALIVE
 		getsockopt TCP_USER_TIMEOUT`},
 	{"WrapDial", traceDial(dialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `

@@ -25,11 +25,7 @@ func TestMySQL(t *testing.T) {
 	t.Run("pool", func(t *testing.T) {
 		t.Parallel()
 		withAndWithout(t, plain(lab.Client), tuned(lab.Client, policy), func(t *testing.T, d *dialer) func(context.Context) error {
-			db := openMySQL(t, address, d)
-			return sameSession(t, func(ctx context.Context) (id int, err error) {
-				err = db.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id)
-				return id, err
-			})
+			return sameConnection(t, openMySQL(t, address, d))
 		})
 	})
 
@@ -53,13 +49,26 @@ func TestMySQL(t *testing.T) {
 		}
 	})
 
+	// Its network is registered for the whole process, so that there is no
+	// client without the policy beside it.
 	t.Run("RegisterDialContext", func(t *testing.T) {
+		t.Parallel()
 		d := tuned(lab.Client, policy)
 		db, err := clients.MySQL("root@keepalive("+address+")/", d)
 		require.NoError(t, err)
-		defer db.Close()
-		require.NoError(t, db.PingContext(t.Context()))
+		t.Cleanup(func() { db.Close() })
+		acrossSilence(t, way{"with keepalive.Dialer", func(t *testing.T) func(context.Context) error { return sameConnection(t, db) }, true})
 		assert.Equal(t, policy, d.held(t))
+	})
+}
+
+// sameConnection asks for the connection's number, which is to stay the same.
+func sameConnection(t *testing.T, db *sql.DB) func(context.Context) error {
+	t.Helper()
+	db.SetMaxOpenConns(1)
+	return sameSession(t, func(ctx context.Context) (id int, err error) {
+		err = db.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&id)
+		return id, err
 	})
 }
 
@@ -68,7 +77,6 @@ func openMySQL(t *testing.T, address string, d *dialer) *sql.DB {
 	db, err := clients.MySQLConnector("root@tcp("+address+")/", d)
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
-	db.SetMaxOpenConns(1)
 	return db
 }
 

@@ -109,7 +109,11 @@ func AMQP(d *keepalive.Dialer) (*amqp.Connection, error) {
 		if err != nil {
 			return nil, err
 		}
-		return conn, conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
 	}
 	conn, err := amqp.DialConfig("amqp://mq.example", amqp.Config{Dial: dial})
 	return conn, err
