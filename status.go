@@ -23,7 +23,7 @@ type Status struct {
 	// Probes is how many keepalive or zero-window probes in a row the peer has
 	// left unanswered. Zero-window probes ask a peer that stopped reading
 	// whether it reads again. It is 0 where anything has arrived within the last
-	// second, or 1.5 s for zero-window probes, and 255 at most.
+	// second, or 2 s for zero-window probes, and 255 at most.
 	//
 	// On a connection that only receives, data that follows a lost probe may
 	// not end the kernel's count. A later pause of a second shows that probe
@@ -57,7 +57,8 @@ type Status struct {
 
 // Suspect reports whether the connection is open and something sent has gone
 // unanswered: a probe, or data that had to be retransmitted. Most suspects are
-// dead, but a lost packet is enough to be one, until the next answer arrives.
+// dead, but a lost packet is enough to be one until the next answer arrives, and
+// a probe is while its own answer is on the way.
 func (s Status) Suspect() bool {
 	return s.Open && (s.Probes > 0 || s.Retransmits > 0)
 }

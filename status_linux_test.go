@@ -61,11 +61,12 @@ func TestStatFreshAndIdle(t *testing.T) {
 	}
 
 	since := exchange(t, conn, peer)
-	s := await(t, conn, "been idle for 2 s", func(s keepalive.Status) bool { return s.SinceReceived >= 2*time.Second })
+	s := await(t, conn, "been idle for 2 s, and no probe on its way", func(s keepalive.Status) bool {
+		return s.SinceReceived >= 2*time.Second && s.SinceAck < time.Second
+	})
 	// The byte may have arrived after since, and both clocks tick.
 	assert.GreaterOrEqual(t, time.Since(since), 2*time.Second-10*time.Millisecond)
-	assert.Less(t, s.SinceAck, 1500*time.Millisecond, "the answer to a probe is an acknowledgement")
-	assert.True(t, s.Open)
+	assert.True(t, s.Open, "the answer to a probe was an acknowledgement")
 	assert.False(t, s.Suspect())
 	s = stat(t, peer)
 	assert.GreaterOrEqual(t, s.SinceAck, s.SinceReceived-time.Second, "the peer sends no probes")
@@ -169,7 +170,8 @@ func TestStatWithoutKeepalive(t *testing.T) {
 }
 
 // A peer that is there but does not read is no suspect, although the kernel's
-// count of probes goes up and down.
+// count of probes goes up and down: where a snapshot shows one, the answer is on
+// its way, and takes no further probe.
 func TestStatOfStoppedReader(t *testing.T) {
 	t.Parallel()
 	conn, peer := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
@@ -179,19 +181,21 @@ func TestStatOfStoppedReader(t *testing.T) {
 	assert.False(t, keepalive.IsPeerLost(err))
 	await(t, conn, "a closed window", func(s keepalive.Status) bool { return s.Unacked == 0 })
 
-	counted, answers, last := false, 0, time.Duration(0)
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		counted = counted || tcpInfo(t, conn).Probes > 0
-		s := stat(t, conn)
-		require.True(t, s.Open)
-		require.False(t, s.Suspect(), "%+v", s)
-		if s.SinceAck < last {
-			answers++
-		}
-		last = s.SinceAck
+	for range 3 {
+		last := time.Duration(0)
+		await(t, conn, "answered a zero-window probe", func(s keepalive.Status) bool {
+			require.True(t, s.Open)
+			if s.Suspect() {
+				sent := tcpInfo(t, conn).Backoff
+				await(t, conn, "the answer", func(s keepalive.Status) bool { return !s.Suspect() })
+				require.Equal(t, sent, tcpInfo(t, conn).Backoff, "%+v", s)
+				return true
+			}
+			answered := s.SinceAck < last
+			last = s.SinceAck
+			return answered
+		})
 	}
-	assert.True(t, counted, "the kernel has probed the window")
-	assert.Positive(t, answers)
 
 	netlab.MustSilence(t, peer.(*net.TCPConn))
 	s := await(t, conn, "unanswered zero-window probes", func(s keepalive.Status) bool { return s.Probes > 0 })

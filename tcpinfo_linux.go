@@ -54,11 +54,14 @@ func readStatus(fd int, s *Status) error {
 // A peer that stopped reading answers one zero-window probe per half a second
 // (tcp_invalid_ratelimit), and they go out after 1, 3, 7 ... times the
 // retransmission timeout. So the second one remains without an answer if that is
-// below 250 ms, and the third one is due 1.5 s after the answer at the latest.
+// below 250 ms, and the third one is due 1.5 s after the first answer at the
+// latest. The timer wheel may add an eighth. Only these probes back off.
 func unanswered(info *unix.TCPInfo) int {
-	silence := time.Duration(min(info.Last_data_recv, info.Last_ack_recv)) * time.Millisecond
-	asksWindow := info.Notsent_bytes > 0
-	if silence < time.Second || asksWindow && silence < 1500*time.Millisecond {
+	hidden := time.Second
+	if info.Backoff > 0 {
+		hidden = 2 * time.Second
+	}
+	if time.Duration(min(info.Last_data_recv, info.Last_ack_recv))*time.Millisecond < hidden {
 		return 0
 	}
 	return int(info.Probes)
