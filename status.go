@@ -67,8 +67,9 @@ func (s Status) Suspect() bool {
 // leaves a pending error to the Read or Write that is to return it.
 //
 // It finds the socket as [Config.Apply] does, with the same errors: one that
-// matches [errors.ErrUnsupported] where conn is no TCP connection or the system
-// is not Linux, and [net.ErrClosed] where this end has closed conn.
+// matches [errors.ErrUnsupported] where conn is no TCP connection, the system is
+// not Linux or its emulator hands over only a part of TCP_INFO, as qemu-user does,
+// and [net.ErrClosed] where this end has closed conn.
 //
 // Of an MPTCP connection it shows the first subflow. Where that has ended Open is
 // false, although the connection may go on by other subflows, and waits for

@@ -3,6 +3,8 @@
 package keepalive
 
 import (
+	"errors"
+	"fmt"
 	"syscall"
 	"time"
 	"unsafe"
@@ -18,9 +20,7 @@ func stat(sc syscall.Conn) (Status, error) {
 	return onStatus.controlConn(sc, Status{}, readStatus)
 }
 
-// readStatus does what unix.GetsockoptTCPInfo does, without its allocation. An
-// older kernel fills in less of info than a newer one; tcpi_notsent_bytes, the
-// last field that is read here, is there since Linux 4.6.
+// readStatus does what unix.GetsockoptTCPInfo does, without its allocation.
 func readStatus(fd int, s *Status) error {
 	var info unix.TCPInfo
 	size := uint32(unsafe.Sizeof(info))
@@ -28,6 +28,9 @@ func readStatus(fd int, s *Status) error {
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
 		return &optionError{"getsockopt TCP_INFO", "TCP_INFO", errno}
+	}
+	if err := checkFilled(size); err != nil {
+		return err
 	}
 	if info.State == tcpClose {
 		return nil // the rest is left over, or wiped: MPTCP's times count from boot
@@ -40,6 +43,17 @@ func readStatus(fd int, s *Status) error {
 		SinceReceived: time.Duration(info.Last_data_recv) * time.Millisecond,
 		SinceAck:      time.Duration(info.Last_ack_recv) * time.Millisecond,
 		RTT:           time.Duration(info.Rtt) * time.Microsecond,
+	}
+	return nil
+}
+
+// checkFilled takes what any kernel fills in of a TCPInfo, a newer one more than
+// an older one: tcpi_rtt, the last field that is read here, is there in all. An
+// emulator may hand over less: qemu-user one int.
+func checkFilled(size uint32) error {
+	const needed = unsafe.Offsetof(unix.TCPInfo{}.Rtt) + unsafe.Sizeof(unix.TCPInfo{}.Rtt)
+	if size < uint32(needed) {
+		return fmt.Errorf("keepalive: getsockopt TCP_INFO: %d bytes instead of %d: %w", size, needed, errors.ErrUnsupported)
 	}
 	return nil
 }
