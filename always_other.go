@@ -1,4 +1,4 @@
-//go:build !(linux && !keepalive_portable) && !darwin && !dragonfly && !freebsd
+//go:build !(linux && !keepalive_portable) && !darwin && !dragonfly && !freebsd && !openbsd
 
 package keepalive
 

@@ -26,7 +26,13 @@ func isGivenUp(call string, err error) bool {
 	return errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.EHOSTUNREACH) ||
 		errors.Is(err, syscall.ENETUNREACH) ||
-		// Without any subflow left, after net.mptcp.close_timeout. Elsewhere
-		// it follows other ends than this one.
-		runtime.GOOS == "linux" && call == "read" && errors.Is(err, syscall.ENOTCONN)
+		isOutOfSubflows(call, err)
+}
+
+// isOutOfSubflows reports whether err is what reading an MPTCP connection gives,
+// which only Linux has, once net.mptcp.close_timeout has passed without any subflow.
+// io.Copy reads by splice. Other calls say so of any ended connection.
+func isOutOfSubflows(call string, err error) bool {
+	linux := runtime.GOOS == "linux" || runtime.GOOS == "android"
+	return linux && (call == "read" || call == "splice") && errors.Is(err, syscall.ENOTCONN)
 }

@@ -138,7 +138,11 @@ func validateSeconds(field string, d time.Duration) error {
 // ceil returns d in units. It rounds up, because a time that is rounded down
 // could become zero, which the kernel refuses or takes for "off".
 func ceil(d, unit time.Duration) int {
-	return int((d + unit - 1) / unit)
+	n := d / unit
+	if d%unit > 0 {
+		n++
+	}
+	return int(n)
 }
 
 // Effective returns c with zero Idle, Interval and Count filled in from
@@ -166,7 +170,7 @@ func (c Config) Effective() Config {
 // /proc/sys/net/ipv4/tcp_keepalive_{time,intvl,probes}, in the network
 // namespace of the calling thread; what can't be read is the kernel's own
 // 7200 s, 75 s or 9. The kernel lets an operator write values there that no
-// socket accepts: they are returned as they stand.
+// socket accepts: they are returned as they stand, and are invalid in a Config.
 //
 // On other systems they are what the system's documentation gives, whatever an
 // operator has made of it.

@@ -1,5 +1,3 @@
-//go:build !keepalive_portable
-
 package keepalive_test
 
 import (

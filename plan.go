@@ -10,9 +10,9 @@ import (
 
 // DetectionTime returns how long a peer that has fallen silent goes unnoticed
 // on an idle connection, counted from the last segment that arrived from it.
-// It is false where that is for ever: with Disable, and with a system's default
-// below zero, which stops the kernel's timer. It is false as well for an invalid
-// c, which no socket holds.
+// It is false where that is for ever: with Disable, and with an Idle or Interval
+// below zero, which stops the kernel's timer. No Config that is set can have one, nor
+// one above the range of [Config.Validate]; a system's default can.
 //
 // It goes by the Effective c and counts as Linux does (tcp_keepalive_timer in
 // net/ipv4/tcp_timer.c). The kernel probes at Idle + k×Interval, k = 0, 1, …,
@@ -35,9 +35,6 @@ import (
 // An MPTCP connection lives on without its subflow, for the 60 s of
 // net.mptcp.close_timeout.
 func (c Config) DetectionTime() (d time.Duration, ok bool) {
-	if c.Disable || c.Validate() != nil {
-		return 0, false
-	}
 	c = c.Effective()
 	idle, interval, limit := wholeSeconds(c.Idle), wholeSeconds(c.Interval), wholeSeconds(c.UserTimeout)
 	k := int64(max(c.Count, 0))
@@ -47,14 +44,14 @@ func (c Config) DetectionTime() (d time.Duration, ok bool) {
 			k = (left + interval - 1) / interval
 		}
 	}
-	if c.Idle < 0 || c.Interval < 0 && k > 0 {
+	if c.Disable || c.Idle < 0 || c.Interval < 0 && k > 0 {
 		return 0, false
 	}
-	seconds := max(idle+interval*k, limit)
-	if seconds > math.MaxInt64/int64(time.Second) {
+	const most = math.MaxInt64 / int64(time.Second)
+	if interval > 0 && k > (most-idle)/interval {
 		return math.MaxInt64, true
 	}
-	return time.Duration(seconds) * time.Second, true
+	return time.Duration(max(idle+interval*k, limit)) * time.Second, true
 }
 
 func wholeSeconds(d time.Duration) int64 {

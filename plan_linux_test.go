@@ -35,6 +35,7 @@ func TestDetectionTimeWithTheSystemsDefaults(t *testing.T) {
 		{idle: "600", interval: "-1", probes: "0", want: 600 * s},
 		{idle: "600", interval: "30", probes: "0", config: keepalive.Config{UserTimeout: s}, want: 630 * s},
 		{idle: "8589934", interval: "8589934", probes: "255", want: 256 * 8589934 * s},
+		{idle: "100000", interval: "75", probes: "9", want: 100675 * s},
 		{idle: "-1", interval: "30", probes: "4", never: true},
 		{idle: "600", interval: "-1", probes: "4", never: true},
 		{idle: "600", interval: "-1", probes: "4", config: keepalive.Config{UserTimeout: s}, never: true},
@@ -48,6 +49,11 @@ func TestDetectionTimeWithTheSystemsDefaults(t *testing.T) {
 		d, ok := tt.config.DetectionTime()
 		assert.Equal(t, tt.want, d, "%+v", tt)
 		assert.Equal(t, !tt.never, ok, "%+v", tt)
+		if e := tt.config.Effective(); e.Idle != 0 && e.Interval != 0 && e.Count != 0 {
+			d, ok = e.DetectionTime()
+			assert.Equal(t, tt.want, d, "%+v, of the effective Config", tt)
+			assert.Equal(t, !tt.never, ok, "%+v, of the effective Config", tt)
+		}
 	}
 }
 

@@ -41,11 +41,27 @@ func TestDetectionTime(t *testing.T) {
 	}
 }
 
+// A sysctl can hold what no Config may set, and Get and SystemDefaults return it.
 func TestDetectionTimeOfAnInvalidConfig(t *testing.T) {
-	for _, tt := range invalid {
+	const s = time.Second
+	for _, tt := range []struct {
+		config keepalive.Config
+		want   time.Duration
+	}{
+		{keepalive.Config{Idle: 100000 * s, Interval: 75 * s, Count: 9}, 100675 * s},
+		{keepalive.Config{Idle: 60 * s, Interval: 100000 * s, Count: 200}, 20000060 * s},
+		{keepalive.Config{Idle: 60 * s, Interval: 5 * s, Count: -1}, 60 * s},
+		{keepalive.Config{Idle: math.MaxInt64, Interval: math.MaxInt64, Count: math.MaxInt}, math.MaxInt64},
+		{keepalive.Config{Idle: math.MaxInt64, Interval: s, Count: 1, UserTimeout: math.MaxInt64}, math.MaxInt64},
+	} {
 		d, ok := tt.config.DetectionTime()
-		assert.Zero(t, d, "%+v", tt.config)
-		assert.False(t, ok, "%+v", tt.config)
+		assert.Equal(t, tt.want, d, "%+v", tt.config)
+		assert.True(t, ok, "%+v", tt.config)
+	}
+	for _, c := range []keepalive.Config{{Idle: -1, Interval: s, Count: 1}, {Idle: s, Interval: math.MinInt64, Count: 1}} {
+		d, ok := c.DetectionTime()
+		assert.Zero(t, d, "%+v", c)
+		assert.False(t, ok, "%+v", c)
 	}
 }
 

@@ -85,7 +85,7 @@ func Stat(conn net.Conn) (Status, error) {
 // IsPeerLost reports whether err, from a Read or Write, says that the kernel has
 // given the peer up: probes or data went unanswered for as long as the policy
 // allows. That is ETIMEDOUT, or with data in flight the EHOSTUNREACH or
-// ENETUNREACH that the path gave as the reason, and ENOTCONN from Read of an
+// ENETUNREACH that the path gave as the reason, and ENOTCONN from reading an
 // MPTCP connection on Linux. They are found in whatever wraps them.
 //
 // It is false for a deadline, although that and ETIMEDOUT are both a [net.Error]

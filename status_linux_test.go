@@ -6,9 +6,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"syscall"
 	"testing"
@@ -245,30 +242,6 @@ func TestStatThroughTLS(t *testing.T) {
 	assert.False(t, keepalive.IsPeerLost(read(conn)))
 }
 
-// Both loops of the example, with the primary dead. Neither may take the other's
-// turn, so each has a connection.
-func TestReadLoops(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		loop func(net.Conn, time.Duration, func(), func([]byte)) error
-		lost bool
-	}{
-		"right": {follow, true},
-		"usual": {followUsual, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn, since := silenced(t, quick, false, false)
-			periods := 0
-			err := tt.loop(conn, time.Second, func() { periods++ }, func([]byte) {})
-			within(t, since, 4*time.Second, 4500*time.Millisecond)
-			assert.Equal(t, tt.lost, keepalive.IsPeerLost(err), "%v", err)
-			assert.Equal(t, tt.lost, err != nil, "the usual loop says that all has come")
-			assert.GreaterOrEqual(t, periods, 3)
-		})
-	}
-}
-
 // The pool of the example, whose server falls silent and comes back.
 func TestPoolDropsSuspects(t *testing.T) {
 	t.Parallel()
@@ -426,6 +399,12 @@ func TestMPTCPPeerLost(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENOTCONN)
 	assert.True(t, keepalive.IsPeerLost(err))
 
+	copied, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	err = second(io.Copy(copied, conn)) // by splice(2)
+	assert.ErrorContains(t, err, "splice: ")
+	assert.ErrorIs(t, err, syscall.ENOTCONN)
+	assert.True(t, keepalive.IsPeerLost(err))
+
 	err = conn.(*net.TCPConn).CloseWrite()
 	assert.ErrorIs(t, err, syscall.ENOTCONN)
 	assert.False(t, keepalive.IsPeerLost(err), "shutdown says so of any ended connection")
@@ -442,36 +421,4 @@ func TestMPTCPReset(t *testing.T) {
 		assert.False(t, keepalive.IsPeerLost(err))
 	}
 	assert.Equal(t, keepalive.Status{}, stat(t, conn))
-}
-
-func TestPeerLostThroughHTTP(t *testing.T) {
-	t.Parallel()
-	requests := make(chan struct{})
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests <- struct{}{}
-		<-requests
-		panic(http.ErrAbortHandler)
-	}))
-	silent := make(chan net.Conn, 1)
-	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			silent <- conn
-		}
-	}
-	server.Start()
-	defer server.Close()
-	defer close(requests)
-	transport := &http.Transport{DialContext: (&keepalive.Dialer{Config: quick}).DialContext}
-	defer transport.CloseIdleConnections()
-	result := make(chan error, 1)
-	go func() { result <- second((&http.Client{Transport: transport}).Get(server.URL)) }()
-	<-requests
-	peer := <-silent
-	settled(t, peer)
-	netlab.MustSilence(t, peer.(*net.TCPConn))
-
-	err := <-result
-	assert.IsType(t, new(url.Error), err)
-	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
-	assert.True(t, keepalive.IsPeerLost(err))
 }
