@@ -13,12 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Values of inside: the process was started by Isolate, or by Enter or Main.
+const (
+	isolated = "isolated"
+	entered  = "entered"
+)
+
+// noRights is the exit code of a process that has no rights inside either. Go,
+// its race detector and shells use others.
+const noRights = 113
+
 // Enter returns at once where the process may silence peers. Otherwise it runs
 // the same program, with the same arguments, in user and network namespaces of
 // its own and exits with its exit code. An error says why neither is possible.
 func Enter() error {
 	if os.Getenv(inside) != "" {
-		return loopbackUp()
+		return settle()
 	}
 	refused := trySilence()
 	if refused == nil || !errors.Is(refused, os.ErrPermission) {
@@ -27,36 +37,90 @@ func Enter() error {
 	return enter(refused)
 }
 
+// settle makes the process's own network fit to use. Some systems let everyone
+// make a user namespace, but refuse rights in it: what enter started ends then,
+// and enter goes on outside.
+func settle() error {
+	err := loopbackUp()
+	if errors.Is(err, os.ErrPermission) && os.Getenv(inside) == entered {
+		os.Exit(noRights)
+	}
+	return err
+}
+
 // enter runs the program again and exits with its exit code. The error it
 // returns says what the kernel refused, before and then.
 func enter(refused error) error {
+	code, err := again()
+	if err == nil && code == noRights {
+		err = errors.New("no rights in it, see kernel.apparmor_restrict_unprivileged_userns")
+	}
+	if err != nil {
+		return fmt.Errorf("%w, and a user namespace is no help: %w", refused, err)
+	}
+	os.Exit(code)
+	return nil
+}
+
+// again runs the program in namespaces of its own and returns its exit code.
+func again() (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig counts from the end of the thread
+	defer runtime.UnlockOSThread()
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	isolate(cmd, true)
-	// The terminal sends its signals to both. The program inside answers them.
-	signal.Ignore(os.Interrupt, syscall.SIGQUIT)
+	isolate(cmd, entered, true)
+	signals := make(chan os.Signal, len(ending))
+	defer close(signals)
+	catch(signals)
+	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
-		signal.Reset(os.Interrupt, syscall.SIGQUIT)
-		return fmt.Errorf("%w, and no user namespace: %w", refused, err)
+		return 0, err
 	}
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM)
-	go func() {
-		for s := range terminate {
-			cmd.Process.Signal(s)
-		}
-	}()
+	go forward(signals, cmd.Process)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		os.Exit(code)
+		return code, nil
 	}
-	os.Exit(1) // ended by a signal
-	return nil
+	return 1, nil // ended by a signal
+}
+
+// ending are the signals that end a program, of which the terminal's keys send
+// all but the last.
+var ending = []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM}
+
+// catch leaves alone what is ignored, so that it is inside too.
+func catch(signals chan<- os.Signal) {
+	for _, s := range ending {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+}
+
+// forward has a process of the same process group answer the signals. Those of
+// the terminal's keys have reached it already.
+func forward(signals <-chan os.Signal, to *os.Process) {
+	for s := range signals {
+		if s == syscall.SIGTERM || !inForeground() {
+			to.Signal(s)
+		}
+	}
+}
+
+// inForeground reports whether the terminal sends the signals of its keys to the
+// process group of this process.
+func inForeground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(tty)
+	group, err := unix.IoctlGetUint32(tty, unix.TIOCGPGRP)
+	return err == nil && int(group) == unix.Getpgrp()
 }
 
 // Isolate prepares cmd, a program that calls [Enter], to run in a network
@@ -64,11 +128,11 @@ func enter(refused error) error {
 // process may not make one, the program gets a user namespace too, as with
 // Enter. It is killed with the thread that starts it.
 func Isolate(cmd *exec.Cmd) {
-	isolate(cmd, errors.Is(tryNamespace(), os.ErrPermission))
+	isolate(cmd, isolated, errors.Is(tryNamespace(), os.ErrPermission))
 }
 
-func isolate(cmd *exec.Cmd, asUser bool) {
-	cmd.Env = append(cmd.Environ(), inside+"=1")
+func isolate(cmd *exec.Cmd, marker string, asUser bool) {
+	cmd.Env = append(cmd.Environ(), inside+"="+marker)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if asUser {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER

@@ -3,9 +3,10 @@
 // a [Lab], whose client and server have a stateful firewall between them.
 //
 // Some of it needs privileges. A process that lacks them starts itself again in
-// a user namespace, in which it has them over nothing but its own network:
-// [Main] does so for tests, [Enter] for programs. [Isolate] is for programs that
-// need a network namespace of their own whoever runs them.
+// a user namespace, in which it has them over nothing but its own network, and
+// goes on as it is where the system refuses them there too: [Main] does so for
+// tests, [Enter] for programs. [Isolate] is for programs that need a network
+// namespace of their own whoever runs them.
 package netlab
 
 // Environment variables.

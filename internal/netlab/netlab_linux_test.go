@@ -5,10 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,7 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		program()
+	}
+	Main(m)
+}
 
 func TestSilence(t *testing.T) {
 	t.Parallel()
@@ -67,32 +69,6 @@ func TestNewNamespace(t *testing.T) {
 	ln, err := net.Listen("tcp6", "[::1]:1") // nobody else is here
 	require.NoError(t, err)
 	ln.Close()
-}
-
-// Main gives an unprivileged process what the tests above need.
-func TestUnprivileged(t *testing.T) {
-	t.Parallel()
-	if os.Getuid() != 0 || os.Getenv(inside) != "" {
-		return // the tests above are run by one
-	}
-	dir, err := os.MkdirTemp("", "netlab")
-	require.NoError(t, err)
-	defer os.RemoveAll(dir)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	binary := filepath.Join(dir, "netlab.test")
-	self, err := os.ReadFile("/proc/self/exe")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(binary, self, 0o755))
-
-	cmd := exec.Command(binary, "-test.v", "-test.run=TestSilence|TestNewNamespace|TestLabForget$|TestHostReboot")
-	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if strings.Contains(string(out), "no user namespace") {
-		Skip(t, os.ErrPermission)
-	}
-	require.NoError(t, err, "%s", out)
-	assert.Equal(t, 5, strings.Count("\n"+string(out), "\n--- PASS"), "%s", out)
 }
 
 func TestIsolate(t *testing.T) {

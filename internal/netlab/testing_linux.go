@@ -30,7 +30,7 @@ func Main(m *testing.M) {
 
 func mainNamespace() error {
 	if os.Getenv(inside) != "" {
-		return loopbackUp()
+		return settle()
 	}
 	refused := errors.Join(trySilence(), tryNamespace())
 	if !errors.Is(refused, os.ErrPermission) {
