@@ -30,6 +30,7 @@ func (w *Worker) silencePeer(t *testing.T, i int) {
 
 func TestWorker(t *testing.T) {
 	t.Parallel()
+	mayFallSilent(t)
 	w := open(t, 20)
 	var used time.Duration
 	require.NoError(t, w.Idle(time.Second, &used))
@@ -68,6 +69,7 @@ func TestDeadPeerIsFound(t *testing.T) {
 
 func TestAnotherLossBesideSilenceIsFound(t *testing.T) {
 	t.Parallel()
+	mayFallSilent(t)
 	w := open(t, 10)
 	var answer Noticed
 	require.NoError(t, w.fallSilent(3, &answer))
@@ -81,6 +83,7 @@ func TestAnotherLossBesideSilenceIsFound(t *testing.T) {
 
 func TestPeerThatIsNotSilentIsFound(t *testing.T) {
 	t.Parallel()
+	mayFallSilent(t)
 	w := open(t, 10)
 	var answer Noticed
 	require.NoError(t, w.fallSilent(3, &answer))
