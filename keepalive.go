@@ -191,7 +191,7 @@ func SystemDefaults() Config {
 // [errors.ErrUnsupported] where the system lacks the option.
 //
 // On systems other than Linux it is such an error for every Config but {Disable:
-// true}, the zero Config included: keepalive on a socket that is about to listen
+// true}, where that is to be had, the zero Config included: keepalive on a socket that is about to listen
 // is the end of it on macOS and the BSDs, and Control is not told which sockets
 // are. [Dialer] and [ListenConfig] work there.
 func (c Config) Control(network, address string, rc syscall.RawConn) error {
