@@ -41,7 +41,7 @@ func lacking(system string, c Config, fresh bool) string {
 	}
 	options := timing(c)
 	switch system {
-	case "openbsd":
+	case "openbsd": // no option per socket
 	case "js", "wasip1": // a network in memory, where nobody falls silent
 		if !c.Disable {
 			return "SO_KEEPALIVE"
@@ -135,8 +135,8 @@ func setFresh(_ syscall.RawConn, c Config) error {
 	if err := check(c, true); err != nil {
 		return err
 	}
-	for _, o := range timing(c) {
-		return unsupported(o.name + " before a socket is connected")
+	if options := timing(c); len(options) > 0 {
+		return unsupported(options[0].name + " before a socket is connected")
 	}
 	if !c.Disable {
 		return unsupported("SO_KEEPALIVE before a socket is connected")
