@@ -135,6 +135,9 @@ func (l *Listener) tune(conn net.Conn) (others bool, err error) {
 		return false, err
 	}
 	err = setOpen(sc, l.config)
+	if err == nil {
+		return false, nil
+	}
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return isLost(err), err
 	}
