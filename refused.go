@@ -30,11 +30,8 @@ func isLost(err error) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return true
 	}
-	var refused *optionError
-	if !errors.As(err, &refused) {
-		return false
-	}
-	return isAny(refused.err, errsLost) || refused.option == "SO_KEEPALIVE" && errors.Is(refused.err, errInvalid)
+	refused, ok := errors.AsType[*optionError](err)
+	return ok && (isAny(refused.err, errsLost) || refused.option == "SO_KEEPALIVE" && errors.Is(refused.err, errInvalid))
 }
 
 func isAny(err error, targets []error) bool {

@@ -99,9 +99,8 @@ func Stat(conn net.Conn) (Status, error) {
 // error has to end the connection: a loop that goes on after a timeout takes a
 // lost peer for one that has sent everything.
 func IsPeerLost(err error) bool {
-	var call *os.SyscallError
 	name := ""
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
 		name = call.Syscall
 	}
 	// connect(2), ConnectEx on Windows

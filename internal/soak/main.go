@@ -57,8 +57,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, o.fleet.table())
 		return exitHeld
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// Not stopped: the second signal, of a terminal and of the process that
+	// started this one, would kill what is about to answer the first.
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	return exitCode(soak(ctx, o, stdout, stderr), stderr)
 }
 

@@ -87,6 +87,9 @@ func runTrial(ctx context.Context, name string, stdout, stderr io.Writer) (*resu
 	}
 	answer, readErr := io.ReadAll(r)
 	if err := cmd.Wait(); err != nil {
+		if cmd.ProcessState.ExitCode() < 0 && ctx.Err() != nil {
+			return nil, ctx.Err() // interrupted before it could answer that
+		}
 		return nil, err
 	}
 	if readErr != nil {

@@ -30,11 +30,11 @@ func (t *trial) run(ctx context.Context) error {
 	if t.workers, err = startWorkers(ctx, processes); err != nil {
 		return err
 	}
-	err = t.goThrough(ctx)
+	err = errors.Join(t.goThrough(ctx), t.workers.stop())
 	if ctx.Err() != nil {
-		err = ctx.Err() // the workers had it too
+		return ctx.Err() // whatever it was that the workers were at
 	}
-	return errors.Join(err, t.workers.stop())
+	return err
 }
 
 func (t *trial) introduce(processes int) {

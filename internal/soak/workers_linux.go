@@ -8,6 +8,7 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 )
 
@@ -55,6 +56,8 @@ func startWorker(ctx context.Context) (*remote, error) {
 		return nil, err
 	}
 	cmd.Stderr = os.Stderr
+	// The terminal's keys are for the trial to answer.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
