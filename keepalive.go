@@ -137,12 +137,12 @@ func validateSeconds(field string, d time.Duration) error {
 
 // ceil returns d in units. It rounds up, because a time that is rounded down
 // could become zero, which the kernel refuses or takes for "off".
-func ceil(d, unit time.Duration) int {
+func ceil(d, unit time.Duration) int64 {
 	n := d / unit
 	if d%unit > 0 {
 		n++
 	}
-	return int(n)
+	return int64(n)
 }
 
 // Effective returns c with zero Idle, Interval and Count filled in from

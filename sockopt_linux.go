@@ -153,10 +153,10 @@ func writeSet(fd int, c *Config) error {
 		option *option
 		value  int
 	}{
-		{&tcpUserTimeout, ceil(c.UserTimeout, time.Millisecond)},
+		{&tcpUserTimeout, int(ceil(c.UserTimeout, time.Millisecond))},
 		{&tcpKeepcnt, c.Count},
-		{&tcpKeepintvl, ceil(c.Interval, time.Second)},
-		{&tcpKeepidle, ceil(c.Idle, time.Second)},
+		{&tcpKeepintvl, int(ceil(c.Interval, time.Second))},
+		{&tcpKeepidle, int(ceil(c.Idle, time.Second))},
 	} {
 		if o.value == 0 {
 			continue
@@ -184,7 +184,7 @@ func writeAll(fd int, c *settled) error {
 	if err := tcpKeepcnt.set(fd, c.Count); err != nil {
 		return err
 	}
-	if err := tcpKeepintvl.set(fd, ceil(c.Interval, time.Second)); err != nil {
+	if err := tcpKeepintvl.set(fd, int(ceil(c.Interval, time.Second))); err != nil {
 		return err
 	}
 	if err := setIdle(fd, c); err != nil {
@@ -198,7 +198,7 @@ func setUserTimeout(fd int, c *settled) error {
 	if c.hasUserTimeout {
 		return nil
 	}
-	err := tcpUserTimeout.set(fd, ceil(c.UserTimeout, time.Millisecond))
+	err := tcpUserTimeout.set(fd, int(ceil(c.UserTimeout, time.Millisecond)))
 	if c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
@@ -211,7 +211,7 @@ func setUserTimeout(fd int, c *settled) error {
 // accepted for longer than the Idle that net has set. Where that is the same
 // Idle, one probe too many is what reading it each time would spare.
 func setIdle(fd int, c *settled) error {
-	seconds := ceil(c.Idle, time.Second)
+	seconds := int(ceil(c.Idle, time.Second))
 	if !c.isNew {
 		now, err := tcpKeepidle.get(fd)
 		if err != nil || now == seconds {
