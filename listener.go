@@ -112,21 +112,22 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		others, err := l.tune(conn)
+		alone, err := l.tune(conn)
 		if err == nil {
 			return conn, nil
 		}
 		if conn != nil {
 			conn.Close()
 		}
-		if !others {
+		if !alone {
 			return nil, err
 		}
 	}
 }
 
-// tune also reports whether an error is about conn alone and not about others.
-func (l *Listener) tune(conn net.Conn) (others bool, err error) {
+// tune also reports whether an error is about conn alone, and not about every
+// connection.
+func (l *Listener) tune(conn net.Conn) (alone bool, err error) {
 	if l.unix {
 		return false, nil
 	}

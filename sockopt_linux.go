@@ -48,7 +48,7 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 	return nd.DialContext(ctx, network, address)
 }
 
-// controlContext runs the hook that nd has, then Control. ControlContext takes
+// controlContext runs the hook that nd has, then sets c. ControlContext takes
 // precedence over Control, as in net.
 func controlContext(nd *net.Dialer, c Config) func(context.Context, string, string, syscall.RawConn) error {
 	hookContext, hook := nd.ControlContext, nd.Control
@@ -62,7 +62,7 @@ func controlContext(nd *net.Dialer, c Config) func(context.Context, string, stri
 		if err != nil {
 			return err
 		}
-		return c.Control(network, address, rc)
+		return setFresh(rc, c)
 	}
 }
 
@@ -74,7 +74,7 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 				return err
 			}
 		}
-		return c.Control(network, address, rc)
+		return setFresh(rc, c)
 	}
 	return nlc.Listen(ctx, network, address)
 }
