@@ -7,13 +7,13 @@ import (
 	"net"
 )
 
-// Dialer dials connections with a keepalive policy of their own. It is safe
-// for concurrent use while its fields stay as they are.
+// Dialer dials connections with a keepalive policy. It is safe for concurrent
+// use while its fields do not change.
 type Dialer struct {
 	// NetDialer makes the connections. It is not modified: a copy of it
 	// dials, without its KeepAlive and KeepAliveConfig. Its ControlContext
-	// or Control runs before Config is set. A nil NetDialer is the zero
-	// net.Dialer.
+	// or Control runs before Config is set. A nil NetDialer is equivalent to
+	// the zero net.Dialer.
 	NetDialer *net.Dialer
 
 	// Config is set on every TCP socket before it connects.
@@ -29,8 +29,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // [*net.TCPConn]. Networks other than tcp, tcp4 and tcp6 are dialed as
 // NetDialer would.
 //
-// An invalid Config is an error before anything is dialed. A policy that the
-// system refuses is an error that names the option.
+// An invalid Config returns an error before anything is dialed. A policy that
+// the system refuses returns an error that names the option.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if err := d.Config.Validate(); err != nil {
 		return nil, err
@@ -42,30 +42,31 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if !isTCP(network) {
 		return nd.DialContext(ctx, network, address)
 	}
-	// Otherwise net writes its own timing once it is connected.
+	// Otherwise net sets its own timing after it has connected.
 	nd.KeepAlive, nd.KeepAliveConfig = -1, net.KeepAliveConfig{}
 	return dial(ctx, &nd, d.Config, network, address)
 }
 
-// DialFunc is what most clients let their users set: http.Transport's
-// DialContext, pgconn's DialFunc, grpc's WithContextDialer and others.
+// DialFunc is the type of the dial functions that most clients accept:
+// http.Transport's DialContext, pgconn's DialFunc, grpc's WithContextDialer and
+// others.
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // WrapDial returns a dial function that applies c to the connections of dial,
-// as [Config.Apply] does. It is for dialers that are not a [net.Dialer]: a TLS
-// dialer, a tunnel. The system's defaults are read once, here.
+// as [Config.Apply] does. It is for dialers that are not a [net.Dialer], such
+// as a TLS dialer or a tunnel. The system defaults are read once, by WrapDial.
 //
-// Where c can't be applied, the connection is closed and the error returned,
-// also for an invalid c, then before anything is dialed. A proxy whose
-// connections hide their socket, as those of golang.org/x/net/proxy do, takes
-// the wrapped function, or a [Dialer], as what it dials the proxy with. Networks
-// other than tcp, tcp4 and tcp6 pass through.
+// If c can't be applied, the connection is closed and the error returned. An
+// invalid c returns an error before anything is dialed. The connections of some
+// proxies hide their socket, such as those of golang.org/x/net/proxy: there,
+// wrap the function that dials the proxy, or use a [Dialer]. Networks other than
+// tcp, tcp4 and tcp6 pass through.
 func (c Config) WrapDial(dial DialFunc) DialFunc {
 	invalid := c.Validate()
 	if dial == nil {
 		invalid = errors.New("keepalive: WrapDial needs a dial function, got nil")
 	}
-	settled, unsettled := settle(c)
+	resolved, unresolved := resolve(c)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if invalid != nil {
 			return nil, invalid
@@ -73,14 +74,14 @@ func (c Config) WrapDial(dial DialFunc) DialFunc {
 		if !isTCP(network) {
 			return dial(ctx, network, address)
 		}
-		if unsettled != nil {
-			return nil, unsettled
+		if unresolved != nil {
+			return nil, unresolved
 		}
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return conn, err
 		}
-		if err := apply(conn, settled); err != nil {
+		if err := applyNew(conn, resolved); err != nil {
 			if conn != nil {
 				conn.Close()
 			}
@@ -88,4 +89,13 @@ func (c Config) WrapDial(dial DialFunc) DialFunc {
 		}
 		return conn, nil
 	}
+}
+
+// applyNew applies the resolved c to a connection that was just made.
+func applyNew(conn net.Conn, c Config) error {
+	socket, err := unwrap(conn)
+	if err != nil {
+		return err
+	}
+	return setConnected(socket, c)
 }

@@ -185,7 +185,7 @@ func TestWrapDialClosesWhatItCannotTune(t *testing.T) {
 	dial := keepalive.Config{}.WrapDial(func(context.Context, string, string) (net.Conn, error) { return opaque, nil })
 	conn, err := dial(t.Context(), "tcp", "replica.example:5432")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	assert.ErrorContains(t, err, "dial tcp replica.example:5432: keepalive: *keepalive_test.closer is no socket")
+	assert.ErrorContains(t, err, "dial tcp replica.example:5432: keepalive: *keepalive_test.closer gives no access to a socket")
 	assert.Nil(t, conn)
 	assert.True(t, opaque.closed)
 

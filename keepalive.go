@@ -1,12 +1,11 @@
-// Package keepalive gives one TCP socket its own keepalive policy, and proves
-// that the kernel holds it.
+// Package keepalive sets the keepalive policy of a single TCP socket.
 //
 // Firewalls, NATs and load balancers forget idle connections without telling
-// either end. Keepalive probes keep their state fresh and notice a dead peer,
-// but Linux configures them for the whole machine, and Go's net package writes
-// 15 s / 15 s / 9 over that on every connection and drops the errors. This
-// package sets the options of one socket, and what it sets is what the kernel
-// does, or there is an error:
+// either end. Keepalive probes keep their state fresh and detect a dead peer,
+// but Linux configures them for the whole machine, and Go's net package
+// overwrites that with 15 s / 15 s / 9 on every connection and drops errors.
+// This package sets the options of one socket. What it sets is what the kernel
+// does, or it returns an error:
 //
 //	d := &keepalive.Dialer{Config: keepalive.Config{
 //		Idle:     60 * time.Second, // silence before the first probe
@@ -15,21 +14,21 @@
 //	}}
 //	conn, err := d.Dial("tcp", "replica.example:5432")
 //
-// [Dialer] and [ListenConfig] tune sockets before they connect or listen; on
-// Linux an accepted connection then costs no system call. [Config.Apply],
-// [Config.WrapDial] and [NewListener] tune connections that somebody else
-// opened. [Get] reads back what the kernel holds. [Stat] tells whether the peer
-// still answers, and [IsPeerLost] whether an error says that the kernel has
-// given it up. [Parse] reads a Config from text.
+// [Dialer] and [ListenConfig] set the options before the socket connects or
+// listens. On Linux an accepted connection then costs no system call.
+// [Config.Apply], [Config.WrapDial] and [NewListener] set them on connections
+// that somebody else opened. [Get] reads back what the kernel holds. [Stat]
+// tells whether the peer still answers, and [IsPeerLost] whether an error says
+// that the kernel has given the peer up. [Parse] reads a Config from text.
 //
-// A zero field means the system's default on all of these ways, so that the
-// operator's sysctl counts again.
+// A zero field selects the system default, whichever function sets it, so that
+// the operator's sysctl counts again.
 //
-// On systems other than Linux all of it goes through net, as far as net can:
-// see [Config].
+// On systems other than Linux the package uses net, which supports less: see
+// [Config].
 //
-// Keepalive probes are sent only while nothing is in flight. What bounds the
-// time that data may go unacknowledged is [Config.UserTimeout].
+// Keepalive probes are sent only while no data is in flight.
+// [Config.UserTimeout] bounds the time that data may go unacknowledged.
 package keepalive
 
 import (
@@ -37,17 +36,11 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
 	"syscall"
 	"time"
-)
 
-// Linux accepts no more than this: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and
-// MAX_TCP_KEEPCNT in include/net/tcp.h; TCP_USER_TIMEOUT is an int of
-// milliseconds.
-const (
-	maxSeconds     = 32767
-	maxCount       = 127
-	maxUserTimeout = math.MaxInt32 * time.Millisecond
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
 // Config is the keepalive policy of one TCP socket.
@@ -56,93 +49,178 @@ const (
 // is tcp_keepalive_time, tcp_keepalive_intvl and tcp_keepalive_probes of
 // tcp(7): 7200 s, 75 s and 9 unless the operator changed them.
 //
-// What a system other than Linux can't do is an error that names the system and
-// the option and matches [errors.ErrUnsupported], before anything happens where
-// that is known:
+// A setting that the system does not support returns an error that names the
+// system and the option and matches [errors.ErrUnsupported], before anything
+// happens where that is known. Linux supports all of them. Unsupported are:
 //
-//   - UserTimeout, everywhere
-//   - Idle, Interval and Count, on OpenBSD; Interval and Count, on Plan 9, where
-//     Idle is the period of all probes; Interval without Count and Count without
-//     Interval, on Solaris
-//   - Disable, on Plan 9 for connections that somebody else opened, and while
-//     net.inet.tcp.always_keepalive is set, as FreeBSD has it by default
+//   - UserTimeout, on every other system
+//   - Idle, Interval and Count, on OpenBSD
+//   - Interval and Count, on Plan 9, where Idle is the period of all probes
+//   - Interval without Count and Count without Interval, on Solaris
+//   - Disable, on Plan 9 for connections that somebody else opened, and where
+//     net.inet.tcp.always_keepalive is set, the default of FreeBSD
 //   - everything but Disable, for GOOS=js and wasip1, which have no keepalive
 //
-// Values that Linux accepts may be out of range elsewhere: that too is an
-// error.
+// Other systems may refuse values that Linux accepts. That is an error too.
 type Config struct {
 	// Disable turns SO_KEEPALIVE off: no probes are sent. The other fields
-	// still apply to the socket, and count once somebody turns it on.
+	// are still set, and take effect once somebody turns keepalive on.
 	Disable bool
 
 	// Idle is how long the connection is silent before the first probe:
-	// TCP_KEEPIDLE. It is rounded up to a second and goes from 1 s to 32767 s.
-	// Zero is the system's default.
+	// TCP_KEEPIDLE, 1 s to 32767 s, rounded up to a second. Zero selects the
+	// system default.
 	Idle time.Duration
 
-	// Interval is the time between probes: TCP_KEEPINTVL. It is rounded up
-	// to a second and goes from 1 s to 32767 s. Zero is the system's default.
+	// Interval is the time between probes: TCP_KEEPINTVL, 1 s to 32767 s,
+	// rounded up to a second. Zero selects the system default.
 	Interval time.Duration
 
-	// Count is how many probes go unanswered before the kernel ends the
-	// connection: TCP_KEEPCNT, from 1 to 127. Zero is the system's default.
-	// A UserTimeout takes its place.
+	// Count is the number of unanswered probes after which the kernel ends
+	// the connection: TCP_KEEPCNT, 1 to 127. Zero selects the system default.
+	// Count has no effect with a UserTimeout.
 	Count int
 
 	// UserTimeout is how long data may stay unacknowledged before the kernel
-	// ends the connection: TCP_USER_TIMEOUT (RFC 5482). It is rounded up to a
-	// millisecond and goes up to 2147483647 ms. Zero is off: without it
-	// data in flight to a dead peer is retransmitted for about 15 minutes
-	// (tcp_retries2).
+	// ends the connection: TCP_USER_TIMEOUT (RFC 5482), up to 2147483647 ms,
+	// rounded up to a millisecond. Zero is off: data in flight to a dead peer
+	// is then retransmitted for about 15 minutes (tcp_retries2).
 	//
-	// The time counts from the first retransmission, and docs/faults.md shows
-	// how it ends. Routers that answer with ICMP errors can make it half as
-	// long again over IPv4 (tcp_ld_RTO_revert in net/ipv4/tcp_ipv4.c).
+	// The time counts from the first retransmission. ICMP errors from routers
+	// can make it half as long again over IPv4 (tcp_ld_RTO_revert in
+	// net/ipv4/tcp_ipv4.c). The table in docs/faults.md shows how it ends.
 	//
-	// It has three more effects on Linux. An idle connection ends at the
-	// first probe that is due at or after UserTimeout, whatever Count says.
-	// A live peer that stops reading is given up as well, once its window
-	// has been closed for so long. And it bounds connecting too, although
-	// tcp(7) says that it does not.
+	// UserTimeout has three more effects on Linux. An idle connection ends at
+	// the first probe that is due at or after UserTimeout, whatever Count says.
+	// A live peer that stops reading is given up as well, once its window has
+	// been closed for that long. Connecting is bounded too, although tcp(7)
+	// says that it is not.
 	UserTimeout time.Duration
 }
 
-// Validate reports the first field that no socket accepts, with its value and
-// range. What opens, dials or sets anything in this package validates its Config
-// before that.
-func (c Config) Validate() error {
-	if err := validateSeconds("Idle", c.Idle); err != nil {
-		return err
-	}
-	if err := validateSeconds("Interval", c.Interval); err != nil {
-		return err
-	}
-	if c.Count < 0 || c.Count > maxCount {
-		return fmt.Errorf("keepalive: Count is %d, want 1 to %d, or 0 for the system's default", c.Count, maxCount)
-	}
-	if c.UserTimeout < 0 || c.UserTimeout > maxUserTimeout {
-		return fmt.Errorf("keepalive: UserTimeout is %v, want 1ms to %v (%d ms), or 0 for off",
-			c.UserTimeout, maxUserTimeout, math.MaxInt32)
-	}
-	return nil
+// An option is a TCP option and the field of Config that holds its value.
+type option struct {
+	sockopt.Option
+	field string // of Config
+	key   string // in the text form of Config
+
+	unit     time.Duration // of the socket option, 1 where it is a plain number
+	min, max int           // what a socket accepts, in units
+	zero     string        // what a zero field selects, in words
+
+	// sysctl below net.ipv4 holds the default that a zero field selects. ""
+	// means that a zero field turns the option off.
+	sysctl string
+
+	get func(Config) int64 // in nanoseconds, or the plain number
+	set func(*Config, int64)
 }
 
-func validateSeconds(field string, d time.Duration) error {
-	if d < 0 || d > maxSeconds*time.Second {
-		return fmt.Errorf("keepalive: %s is %v, want 1s to %v (%d s), or 0 for the system's default",
-			field, d, maxSeconds*time.Second, maxSeconds)
-	}
-	return nil
+// maxSeconds is MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of include/net/tcp.h.
+const maxSeconds = 32767
+
+// options holds a row for each option, in the order of the fields of Config.
+//
+// The maximum of Count is MAX_TCP_KEEPCNT. TCP_USER_TIMEOUT is an int.
+var options = [...]option{
+	{
+		Option: sockopt.KeepIdle, field: "Idle", key: "idle",
+		unit: time.Second, min: 1, max: maxSeconds,
+		zero: "the system's default", sysctl: "tcp_keepalive_time",
+		get: func(c Config) int64 { return int64(c.Idle) },
+		set: func(c *Config, v int64) { c.Idle = time.Duration(v) },
+	},
+	{
+		Option: sockopt.KeepIntvl, field: "Interval", key: "interval",
+		unit: time.Second, min: 1, max: maxSeconds,
+		zero: "the system's default", sysctl: "tcp_keepalive_intvl",
+		get: func(c Config) int64 { return int64(c.Interval) },
+		set: func(c *Config, v int64) { c.Interval = time.Duration(v) },
+	},
+	{
+		Option: sockopt.KeepCnt, field: "Count", key: "count",
+		unit: 1, min: 1, max: 127,
+		zero: "the system's default", sysctl: "tcp_keepalive_probes",
+		get: func(c Config) int64 { return int64(c.Count) },
+		set: func(c *Config, v int64) { c.Count = int(v) },
+	},
+	{
+		Option: sockopt.UserTimeout, field: "UserTimeout", key: "user_timeout",
+		unit: time.Millisecond, min: 1, max: math.MaxInt32,
+		zero: "off",
+		get:  func(c Config) int64 { return int64(c.UserTimeout) },
+		set:  func(c *Config, v int64) { c.UserTimeout = time.Duration(v) },
+	},
 }
 
-// ceil returns d in units. It rounds up, because a time that is rounded down
-// could become zero, which the kernel refuses or takes for "off".
-func ceil(d, unit time.Duration) int64 {
+// value returns what c sets the option to, 0 where it leaves it out.
+func (o *option) value(c Config) int {
+	return int(roundUp(time.Duration(o.get(c)), o.unit))
+}
+
+// setValue sets the field of c to a value of the option.
+func (o *option) setValue(c *Config, value int) { o.set(c, int64(value)*int64(o.unit)) }
+
+func (o *option) accepts(value int64) bool { return int64(o.min) <= value && value <= int64(o.max) }
+
+// format returns a value of the field as text.
+func (o *option) format(v int64) string {
+	if o.unit == 1 {
+		return strconv.FormatInt(v, 10)
+	}
+	return time.Duration(v).String()
+}
+
+// parse is the reverse of format.
+func (o *option) parse(s string) (int64, error) {
+	if o.unit == 1 {
+		n, err := strconv.Atoi(s)
+		return int64(n), err
+	}
+	d, err := time.ParseDuration(s)
+	return int64(d), err
+}
+
+func (o *option) validate(c Config) error {
+	v := o.get(c)
+	if v == 0 || v > 0 && o.accepts(roundUp(time.Duration(v), o.unit)) {
+		return nil
+	}
+	limit := o.format(int64(o.max) * int64(o.unit))
+	if o.unit != 1 {
+		limit += fmt.Sprintf(" (%d %s)", o.max, o.unit.String()[1:])
+	}
+	return fmt.Errorf("%s is %s, want %s to %s, or 0 for %s",
+		o.field, o.format(v), o.format(int64(o.min)*int64(o.unit)), limit, o.zero)
+}
+
+// roundUp returns d in units. A time that is rounded down could become zero,
+// which the kernel refuses or takes for "off".
+func roundUp(d, unit time.Duration) int64 {
 	n := d / unit
 	if d%unit > 0 {
 		n++
 	}
 	return int64(n)
+}
+
+// Validate returns an error for the first field that no socket accepts. It
+// names the field, the value and the range. Every function of this package
+// that takes a Config validates it before anything else.
+func (c Config) Validate() error {
+	if err := c.validate(); err != nil {
+		return fmt.Errorf("keepalive: %w", err)
+	}
+	return nil
+}
+
+func (c Config) validate() error {
+	for i := range options {
+		if err := options[i].validate(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Effective returns c with zero Idle, Interval and Count filled in from
@@ -151,49 +229,44 @@ func (c Config) Effective() Config {
 	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 {
 		return c
 	}
-	system := SystemDefaults()
-	if c.Idle == 0 {
-		c.Idle = system.Idle
+	effective, system := c, SystemDefaults()
+	for i := range options {
+		if o := &options[i]; o.get(c) == 0 {
+			o.set(&effective, o.get(system))
+		}
 	}
-	if c.Interval == 0 {
-		c.Interval = system.Interval
-	}
-	if c.Count == 0 {
-		c.Count = system.Count
-	}
-	return c
+	return effective
 }
 
-// SystemDefaults returns what a socket does whose options nobody has set.
+// SystemDefaults returns the policy of a socket whose options nobody has set.
 //
 // On Linux Idle, Interval and Count are read from
 // /proc/sys/net/ipv4/tcp_keepalive_{time,intvl,probes}, in the network
-// namespace of the calling thread; what can't be read is the kernel's own
+// namespace of the calling thread. What can't be read is the kernel's own
 // 7200 s, 75 s or 9. The kernel lets an operator write values there that no
-// socket accepts: they are returned as they stand, and are invalid in a Config.
+// socket accepts. They are returned as they are and are invalid in a Config.
 //
-// On other systems they are what the system's documentation gives, whatever an
-// operator has made of it.
+// On other systems the values are those of the system's documentation,
+// whatever an operator has set.
 func SystemDefaults() Config {
 	return systemDefaults()
 }
 
-// Control sets c on a socket that is not connected and does not listen yet. It
-// fits the Control fields of [net.Dialer] and [net.ListenConfig]; what
-// [Dialer] and [ListenConfig] do beyond calling it is to keep net from
-// overwriting c afterwards, for which these fields need KeepAlive: -1.
+// Control sets c on a socket that is neither connected nor listening yet. It
+// fits the Control fields of [net.Dialer] and [net.ListenConfig]. These need
+// KeepAlive: -1, otherwise net overwrites c afterwards. [Dialer] and
+// [ListenConfig] call Control and see to that.
 //
-// SO_KEEPALIVE is always written, the other options only where their field is
-// not zero; those that are left alone follow the sysctl, live. Networks other
-// than tcp, tcp4 and tcp6 are left alone.
+// SO_KEEPALIVE is always set, the other options only where their field is not
+// zero. An option that is not set follows its sysctl live. Networks other than
+// tcp, tcp4 and tcp6 are left alone.
 //
 // An error names the option, wraps the errno, and matches
 // [errors.ErrUnsupported] where the system lacks the option.
 //
-// On systems other than Linux it is such an error for every Config but {Disable:
-// true}, where that is to be had, the zero Config included: keepalive on a socket that is about to listen
-// is the end of it on macOS and the BSDs, and Control is not told which sockets
-// are. [Dialer] and [ListenConfig] work there.
+// On other systems Control supports at most {Disable: true}: it cannot tell
+// whether the socket will listen, and SO_KEEPALIVE breaks listening sockets on
+// macOS and the BSDs. [Dialer] and [ListenConfig] work there.
 func (c Config) Control(network, address string, rc syscall.RawConn) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -201,27 +274,29 @@ func (c Config) Control(network, address string, rc syscall.RawConn) error {
 	if !isTCP(network) {
 		return nil
 	}
-	return setFresh(rc, c)
+	return setUnconnected(rc, c)
 }
 
 func isTCP(network string) bool {
 	return network == "tcp" || network == "tcp4" || network == "tcp6"
 }
 
-// Apply sets c on an open connection, however wrapped: it looks for the socket
-// through [syscall.Conn] and through NetConn methods such as that of
+// Apply sets c on an open connection. It finds the socket of a wrapped
+// connection through [syscall.Conn] and through NetConn methods such as that of
 // [crypto/tls.Conn].
 //
-// Every option is settled. Zero fields are written as [SystemDefaults] gives
-// them, since net has set options of its own by then, and the kernel has no way
-// to unset one. A default that no socket accepts is an error that names the
-// sysctl. An option that is refused leaves the socket as it was. To apply what
-// the socket holds already does not disturb it: an Idle that is there already is
-// not written again, so that one that follows the sysctl goes on doing so.
+// Every option is set. A zero field is set to the value of [SystemDefaults],
+// since net has set options of its own by then and the kernel cannot unset
+// one. A default that no socket accepts is an error that names the sysctl. An
+// option that is refused leaves the socket as it was.
 //
-// On systems other than Linux zero fields are left as they are, which on
-// connections that net opened is 15 s, 15 s and 9 unless it was told otherwise: net
-// can't read a default. Options that were written before one was refused stay.
+// Applying the policy that the socket already holds does not disturb it. An
+// Idle that is equal is not set again: a socket that follows the sysctl
+// continues to do so.
+//
+// On other systems a zero field is left as it is, which on connections that
+// net opened is 15 s, 15 s and 9 by default. Options that were set before one
+// was refused stay set.
 //
 // The error matches [errors.ErrUnsupported] where conn is no TCP connection or
 // the system lacks an option, and [net.ErrClosed] where conn is closed.
@@ -229,47 +304,50 @@ func (c Config) Apply(conn net.Conn) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	s, err := settle(c)
+	resolved, err := resolve(c)
 	if err != nil {
 		return err
 	}
-	return apply(conn, s)
-}
-
-func apply(conn net.Conn, c settled) error {
-	sc, err := socket(conn)
+	socket, err := unwrap(conn)
 	if err != nil {
 		return err
 	}
-	return setOpen(sc, c)
+	return changeConnected(socket, resolved)
 }
 
-// Get returns the policy that the kernel holds for conn now, every field
-// filled in; a zero UserTimeout is off. To [Config.Apply] it to the same
-// connection changes none of this, but keeps an Interval and a Count from
-// following the sysctl later on. A sysctl that no socket accepts is returned as it
-// stands, and is an error of Apply. Get finds the socket as Apply does, with the
-// same errors. On systems other than Linux it always is an error: net reads no socket
-// options.
+// Get returns the policy that the kernel holds for conn now, with every field
+// filled in. A zero UserTimeout is off. Applying it to the same connection
+// changes none of it, but keeps Interval and Count from following the sysctl
+// later. A sysctl value that no socket accepts is returned as it is, and Apply
+// refuses it.
+//
+// Get finds the socket as Apply does, with the same errors. On other systems
+// than Linux it always returns an error, since net reads no socket options.
 func Get(conn net.Conn) (Config, error) {
-	sc, err := socket(conn)
+	socket, err := unwrap(conn)
 	if err != nil {
 		return Config{}, err
 	}
-	return get(sc)
+	return get(socket)
 }
 
-// socket looks for the socket within conn. It uses neither reflection nor
-// File, which would duplicate the descriptor.
-func socket(conn net.Conn) (syscall.Conn, error) {
+// unwrap returns the socket within conn. It uses neither reflection nor File,
+// which would duplicate the descriptor.
+func unwrap(conn net.Conn) (syscall.Conn, error) {
 	inner := conn
-	for range 16 { // more would be a NetConn that leads back
+	for range 16 { // a NetConn method may lead back to its own connection
 		switch c := inner.(type) {
 		case syscall.Conn:
 			return c, nil
 		case interface{ NetConn() net.Conn }:
 			inner = c.NetConn()
+		default:
+			return nil, noSocket(conn)
 		}
 	}
-	return nil, fmt.Errorf("keepalive: %T is no socket, nor does its NetConn method lead to one: %w", conn, errors.ErrUnsupported)
+	return nil, noSocket(conn)
+}
+
+func noSocket(conn net.Conn) error {
+	return fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn or NetConn: %w", conn, errors.ErrUnsupported)
 }

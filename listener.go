@@ -4,34 +4,36 @@ import (
 	"context"
 	"errors"
 	"net"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
-// ListenConfig opens listeners whose connections have a keepalive policy of
-// their own. It is safe for concurrent use while its fields stay as they are.
+// ListenConfig opens listeners whose connections have a keepalive policy. It is
+// safe for concurrent use while its fields do not change.
 type ListenConfig struct {
 	// NetListenConfig opens the listeners. It is not modified: a copy of
 	// it listens, without its KeepAlive and KeepAliveConfig. Its Control
-	// runs before Config is set. A nil NetListenConfig is the zero
-	// net.ListenConfig.
+	// runs before Config is set. A nil NetListenConfig is equivalent to the
+	// zero net.ListenConfig.
 	NetListenConfig *net.ListenConfig
 
 	// Config is set on the listening socket, from which accepted
-	// connections inherit it on Linux. Elsewhere it is set on each accepted
-	// connection.
+	// connections inherit it on Linux. On other systems it is set on each
+	// accepted connection.
 	Config Config
 }
 
 // Listen listens as [net.ListenConfig.Listen] does. On Linux it returns the
-// same [*net.TCPListener], and to accept a connection costs no system call for
-// its policy; elsewhere a [*Listener]. Networks other than tcp, tcp4 and tcp6 are
-// listened on as NetListenConfig would.
+// same [*net.TCPListener], and accepting a connection costs no system call for
+// the policy. On other systems it returns a [*Listener]. Networks other than
+// tcp, tcp4 and tcp6 are listened on as NetListenConfig would.
 //
 // The listener is plain TCP even where net would open an MPTCP one: on Linux
 // MPTCP has no TCP_USER_TIMEOUT, and an idle connection dies a minute later than
-// its policy says (net.mptcp.close_timeout). Use [NewListener] around a
-// listener of your own for MPTCP.
+// its policy says (net.mptcp.close_timeout). For MPTCP, open a listener and use
+// [NewListener].
 //
-// An invalid Config is an error before anything is opened.
+// An invalid Config returns an error before anything is opened.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if err := lc.Config.Validate(); err != nil {
 		return nil, err
@@ -43,32 +45,53 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if !isTCP(network) {
 		return nlc.Listen(ctx, network, address)
 	}
-	// Otherwise net writes its own timing over what was inherited.
+	// Otherwise net sets its own timing over what was inherited.
 	nlc.KeepAlive, nlc.KeepAliveConfig = -1, net.KeepAliveConfig{}
 	nlc.SetMultipathTCP(false)
 	return listen(ctx, &nlc, lc.Config, network, address)
 }
 
-// Listener sets a keepalive policy on the connections of a listener that
-// somebody else opened. The listener inside is left as it is. [NewListener]
-// makes it. Use [ListenConfig] where you can: it spares the system calls per
-// connection.
+// Listener sets a keepalive policy on the connections of another listener.
+// [NewListener] makes one. Prefer [ListenConfig], which needs no system calls
+// per connection. The methods of a zero Listener return an error.
+//
+// Methods of the inner listener beyond those of [net.Listener], such as File
+// and SetDeadline of a [*net.TCPListener], are called on the inner listener.
 type Listener struct {
-	net.Listener
-	config settled
-	tcp    bool // connections are said to be TCP
-	unix   bool // connections have no policy to miss
+	inner    net.Listener
+	config   Config // resolved
+	addrKind addrKind
 }
 
-// NewListener returns a Listener around ln. The system's defaults, and the
-// options that ln's connections inherit, are read once, here. TLS goes
-// around it or within: both [crypto/tls.NewListener] of a Listener and a
-// Listener of a TLS listener work.
+// addrKind is what the address of a listener says of its connections.
+type addrKind int
+
+const (
+	otherAddr addrKind = iota // nothing that is known
+	tcpAddr
+	unixAddr // no connection has a policy to miss
+)
+
+func kindOf(addr net.Addr) addrKind {
+	switch {
+	case addr == nil:
+		return otherAddr
+	case isTCP(addr.Network()):
+		return tcpAddr
+	case addr.Network() == "unix" || addr.Network() == "unixpacket":
+		return unixAddr
+	}
+	return otherAddr
+}
+
+// NewListener returns a Listener that accepts the connections of ln and applies
+// c to them. The system defaults are read once, by NewListener. ln itself is
+// left alone. TLS works on either side: [crypto/tls.NewListener] around a
+// Listener, and a Listener around a TLS listener.
 //
-// It is an error if c is invalid, or if it is known already that ln's
-// connections can't have it: UserTimeout on an MPTCP listener, which is what
-// [net.Listen] opens on Linux where the kernel has MPTCP, and any policy on one
-// before Linux 6.10.
+// It returns an error if c is invalid, or if ln's connections are known to lack
+// an option: UserTimeout on an MPTCP listener, which is what [net.Listen] opens
+// on Linux where the kernel has MPTCP, and any policy on one before Linux 6.10.
 func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if ln == nil {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
@@ -76,75 +99,89 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Listener{Listener: ln, tcp: true}
-	if addr := ln.Addr(); addr != nil {
-		l.tcp = isTCP(addr.Network())
-		l.unix = addr.Network() == "unix" || addr.Network() == "unixpacket"
-	}
-	if l.unix {
+	l := &Listener{inner: ln, addrKind: kindOf(ln.Addr())}
+	if l.addrKind == unixAddr {
 		return l, nil
 	}
 	var err error
-	if l.config, err = settle(c); err != nil {
+	if l.config, err = resolve(c); err != nil {
 		return nil, err
 	}
-	if l.tcp {
-		l.config, err = checkListener(ln, l.config)
-	}
-	if err != nil {
-		return nil, err
+	if l.addrKind == tcpAddr {
+		if err := checkListener(ln, c); err != nil {
+			return nil, err
+		}
 	}
 	return l, nil
 }
 
-// Accept returns the next connection, with the policy applied as
-// [Config.Apply] does, as the listener inside returned it. Sockets of a network
-// other than TCP pass through.
+// Addr returns the address of the inner listener, nil for a zero Listener.
+func (l *Listener) Addr() net.Addr {
+	if l.inner == nil {
+		return nil
+	}
+	return l.inner.Addr()
+}
+
+// Close closes the inner listener.
+func (l *Listener) Close() error {
+	if l.inner == nil {
+		return errZeroListener
+	}
+	return l.inner.Close()
+}
+
+var errZeroListener = errors.New("keepalive: zero Listener, want one of NewListener")
+
+// Accept returns the next connection of the inner listener, with the policy
+// applied as [Config.Apply] does. Sockets other than TCP's pass through.
 //
-// A connection that died before it could be tuned is closed, and the next one
-// taken. So is one that lacks an option because its client chose MPTCP, if a
-// listener within hides that it offers it: no client may end the server's loop.
-// What would fail for every connection, such as an option that the system lacks
-// or a connection that is no socket, is an error.
+// A connection that died before its options could be set is closed, and the
+// next one accepted. So is one that lacks an option because its client chose
+// MPTCP, if a wrapped listener hides that it offers it: no client may end the
+// server's loop. What would fail for every connection returns an error, such as
+// an option that the system lacks or a connection that hides its socket.
 func (l *Listener) Accept() (net.Conn, error) {
+	if l.inner == nil {
+		return nil, errZeroListener
+	}
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := l.inner.Accept()
 		if err != nil {
 			return nil, err
 		}
-		alone, err := l.tune(conn)
+		retry, err := l.setOptions(conn)
 		if err == nil {
 			return conn, nil
 		}
 		if conn != nil {
 			conn.Close()
 		}
-		if !alone {
+		if !retry {
 			return nil, err
 		}
 	}
 }
 
-// tune also reports whether an error is about conn alone, and not about every
-// connection.
-func (l *Listener) tune(conn net.Conn) (alone bool, err error) {
-	if l.unix {
+// setOptions applies the policy to conn. With an error it reports whether that
+// is about conn alone, so that the next connection may do better.
+func (l *Listener) setOptions(conn net.Conn) (retry bool, err error) {
+	if l.addrKind == unixAddr {
 		return false, nil
 	}
-	sc, err := socket(conn)
+	socket, err := unwrap(conn)
 	if err != nil {
 		return false, err
 	}
-	err = setOpen(sc, l.config)
+	err = setConnected(socket, l.config)
 	if err == nil {
 		return false, nil
 	}
 	if !errors.Is(err, errors.ErrUnsupported) {
-		return isLost(err), err
+		return sockopt.IsDead(err), err
 	}
-	tcp, multipath := speaks(sc)
-	if !tcp && !l.tcp {
+	if l.addrKind != tcpAddr && !isTCPSocket(socket) {
 		return false, nil
 	}
-	return multipath, err
+	return isMPTCPSocket(socket), err
 }

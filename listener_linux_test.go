@@ -29,16 +29,14 @@ func TestListenIsPlainTCP(t *testing.T) {
 	nlc := new(net.ListenConfig)
 	nlc.SetMultipathTCP(true)
 	ln := listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: possible(keepalive.Config{UserTimeout: time.Second})}, "tcp")
-	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, ln, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+	_, accepted := pair(t, mptcpDialer(), ln)
+	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, accepted, unix.SOL_SOCKET, unix.SO_PROTOCOL))
 }
 
 // A socket-activated service is handed its listener as a file. net then knows
 // nothing of the ListenConfig that it was opened with.
 func TestNewListenerOfFileListener(t *testing.T) {
-	opened := listen(t, &keepalive.ListenConfig{Config: quick}, "tcp4")
-	if l, ok := opened.(*keepalive.Listener); ok {
-		opened = l.Listener
-	}
+	opened := plainListen(t, "tcp4")
 	file, err := opened.(*net.TCPListener).File()
 	require.NoError(t, err)
 	inherited, err := net.FileListener(file)
@@ -53,6 +51,22 @@ func TestNewListenerOfFileListener(t *testing.T) {
 	require.NoError(t, err)
 	_, accepted = pair(t, new(net.Dialer), ln)
 	assertHolds(t, c, accepted)
+}
+
+// What the listening socket holds by the time of Accept makes no difference.
+func TestNewListenerOfAListenerThatChanges(t *testing.T) {
+	inner := plainListen(t, "tcp4")
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	ln, err := keepalive.NewListener(inner, c)
+	require.NoError(t, err)
+	onFd(t, inner, func(fd int) {
+		require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5000))
+		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+	})
+	_, accepted := pair(t, new(net.Dialer), ln)
+	if native {
+		assertHolds(t, c, accepted)
+	}
 }
 
 func TestNewListenerOfMPTCP(t *testing.T) {
@@ -93,7 +107,8 @@ func TestNewListenerOfMPTCP(t *testing.T) {
 	}
 
 	// Whatever its address says, what is TCP gets the policy or an error.
-	named, err := keepalive.NewListener(&namedListener{scripted{mptcp, nil}, nowhere("tcp+tls")}, c)
+	inner := &namedListener{scripted{mptcp, nil}, nowhere("tcp+tls")}
+	named, err := keepalive.NewListener(inner, c)
 	require.NoError(t, err)
 	for _, d := range []*net.Dialer{mptcpDialer(), new(net.Dialer)} {
 		dialed, err := d.Dial("tcp", mptcp.Addr().String())
@@ -101,7 +116,7 @@ func TestNewListenerOfMPTCP(t *testing.T) {
 		defer dialed.Close()
 		conn, err := mptcp.Accept()
 		require.NoError(t, err)
-		named.Listener.(*namedListener).conns = append(named.Listener.(*namedListener).conns, conn)
+		inner.conns = append(inner.conns, conn)
 	}
 	conn, err := named.Accept()
 	require.NoError(t, err)

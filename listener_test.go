@@ -44,6 +44,14 @@ func TestNewListenerNeedsAListener(t *testing.T) {
 	assert.EqualError(t, err, "keepalive: NewListener needs a listener, got nil")
 }
 
+func TestZeroListener(t *testing.T) {
+	var ln keepalive.Listener
+	const says = "keepalive: zero Listener, want one of NewListener"
+	assert.EqualError(t, second(ln.Accept()), says)
+	assert.EqualError(t, ln.Close(), says)
+	assert.Nil(t, ln.Addr())
+}
+
 // scripted is a listener that returns what it was given, in order.
 type scripted struct {
 	net.Listener

@@ -67,8 +67,6 @@ func onFd(t testing.TB, socket any, f func(fd int)) {
 	switch s := socket.(type) {
 	case *tls.Conn:
 		socket = s.NetConn()
-	case *keepalive.Listener:
-		socket = s.Listener
 	}
 	rc, err := socket.(syscall.Conn).SyscallConn()
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func (c Config) DetectionTime() (d time.Duration, ok bool) {
 	return time.Duration(max(idle+interval*k, limit)) * time.Second, true
 }
 
-func wholeSeconds(d time.Duration) int64 { return ceil(d, time.Second) }
+func wholeSeconds(d time.Duration) int64 { return roundUp(d, time.Second) }
 
 // Target is what a policy is for, in the words of who needs it. See [Plan].
 type Target struct {

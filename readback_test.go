@@ -85,10 +85,17 @@ func TestZeroFieldsAreLeftAlone(t *testing.T) {
 	assert.Equal(t, before, kernel(t, conn))
 }
 
+// rawConn is a socket that a hook was given.
+type rawConn struct{ syscall.RawConn }
+
+func (c rawConn) SyscallConn() (syscall.RawConn, error) { return c.RawConn, nil }
+
 // The listening socket has no keepalive, which would end it on macOS and the
 // BSDs.
 func TestListeningSocketIsLeftAlone(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute}
-	ln := listen(t, &keepalive.ListenConfig{Config: c}, "tcp4").(*keepalive.Listener)
-	assert.Equal(t, kernel(t, plainListen(t, "tcp4")), kernel(t, ln.Listener))
+	var inner syscall.RawConn
+	nlc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { inner = rc; return nil }}
+	listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, "tcp4")
+	assert.Equal(t, kernel(t, plainListen(t, "tcp4")), kernel(t, rawConn{inner}))
 }

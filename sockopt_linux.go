@@ -7,52 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
-	"github.com/seed-7be6acb7/keepalive/internal/procfs"
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
+	"github.com/seed-7be6acb7/keepalive/internal/sysctl"
 	"golang.org/x/sys/unix"
 )
 
-// option is a socket option that holds an int.
-type option struct {
-	name       string
-	level, opt int
-}
-
-var (
-	soKeepalive    = option{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE}
-	tcpKeepidle    = option{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}
-	tcpKeepintvl   = option{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}
-	tcpKeepcnt     = option{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT}
-	tcpUserTimeout = option{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}
-)
-
-func (o *option) set(fd, value int) error {
-	if err := unix.SetsockoptInt(fd, o.level, o.opt, value); err != nil {
-		return &optionError{"setsockopt " + o.name, o.name, err}
-	}
-	return nil
-}
-
-func (o *option) get(fd int) (int, error) {
-	value, err := unix.GetsockoptInt(fd, o.level, o.opt)
-	if err != nil {
-		return 0, &optionError{"getsockopt " + o.name, o.name, err}
-	}
-	return value, nil
-}
-
+// dial sets c after the hook of nd and before the socket connects.
+// ControlContext takes precedence over Control, as in net.
 func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
-	nd.ControlContext = controlContext(nd, c)
-	return nd.DialContext(ctx, network, address)
-}
-
-// controlContext runs the hook that nd has, then sets c. ControlContext takes
-// precedence over Control, as in net.
-func controlContext(nd *net.Dialer, c Config) func(context.Context, string, string, syscall.RawConn) error {
 	hookContext, hook := nd.ControlContext, nd.Control
-	return func(ctx context.Context, network, address string, rc syscall.RawConn) error {
+	nd.ControlContext = func(ctx context.Context, network, address string, rc syscall.RawConn) error {
 		var err error
 		if hookContext != nil {
 			err = hookContext(ctx, network, address, rc)
@@ -62,10 +31,12 @@ func controlContext(nd *net.Dialer, c Config) func(context.Context, string, stri
 		if err != nil {
 			return err
 		}
-		return setFresh(rc, c)
+		return setUnconnected(rc, c)
 	}
+	return nd.DialContext(ctx, network, address)
 }
 
+// listen sets c after the hook of nlc and before the socket listens.
 func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
 	hook := nlc.Control
 	nlc.Control = func(network, address string, rc syscall.RawConn) error {
@@ -74,226 +45,232 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 				return err
 			}
 		}
-		return setFresh(rc, c)
+		return setUnconnected(rc, c)
 	}
 	return nlc.Listen(ctx, network, address)
 }
 
-// settled is a Config of which every field is to be written to connections,
-// but for what is known of them all.
-type settled struct {
-	Config
-	hasUserTimeout bool // it is there already
-	isNew          bool // keepalive is on only since it was accepted, if at all
-}
-
-// checkListener returns c with what is known of the connections that ln accepts,
-// or what they are known to lack. MPTCP is what lacks options.
-//
-// They inherit the options of the listening socket. net leaves TCP_USER_TIMEOUT
-// so, and switches keepalive on when it accepts. What wraps a TCPListener may do
-// anything.
-func checkListener(ln net.Listener, c settled) (settled, error) {
-	sc, ok := ln.(syscall.Conn)
+// checkListener returns an error if the connections that ln accepts are known
+// to lack an option that c sets: MPTCP lacks TCP_USER_TIMEOUT, and all TCP
+// options before Linux 6.10.
+func checkListener(ln net.Listener, c Config) error {
+	socket, ok := ln.(syscall.Conn)
 	if !ok {
-		return c, nil
+		return nil
 	}
-	held, err := onConfig.controlConn(sc, c.Config, readInherited)
-	if err != nil {
-		return c, err
-	}
-	if _, bare := ln.(*net.TCPListener); bare {
-		c.hasUserTimeout = held.UserTimeout == c.UserTimeout
-		c.isNew = held.Disable
-	}
-	return c, nil
+	return sockopt.Control(socket, func(fd uintptr) error {
+		for i := range options {
+			o := &options[i]
+			if _, err := o.Get(fd); err != nil && (o.value(c) != 0 || !errors.Is(err, errors.ErrUnsupported)) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// readInherited replaces the Config that connections are to have by the one that
-// they inherit, as far as it matters.
-func readInherited(fd int, c *Config) error {
-	if _, err := tcpKeepidle.get(fd); err != nil { // MPTCP before Linux 6.10
+// protocol returns SO_PROTOCOL of socket, 0 where that can't be read.
+func protocol(socket syscall.Conn) (protocol int) {
+	sockopt.Control(socket, func(fd uintptr) error {
+		var err error
+		protocol, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
 		return err
-	}
-	keepalive, err := soKeepalive.get(fd)
-	if err != nil {
-		return err
-	}
-	ms, err := tcpUserTimeout.get(fd)
-	if err != nil && (c.UserTimeout != 0 || !errors.Is(err, errors.ErrUnsupported)) {
-		return err
-	}
-	*c = Config{Disable: keepalive == 0, UserTimeout: time.Duration(ms) * time.Millisecond}
-	return nil
+	})
+	return protocol
 }
 
-// speaks reports whether a socket is one of TCP, and whether of MPTCP.
-func speaks(sc syscall.Conn) (tcp, multipath bool) {
-	protocol, err := onInt.controlConn(sc, 0, readProtocol)
-	multipath = err == nil && protocol == unix.IPPROTO_MPTCP
-	return multipath || err == nil && protocol == unix.IPPROTO_TCP, multipath
+func isTCPSocket(socket syscall.Conn) bool {
+	p := protocol(socket)
+	return p == unix.IPPROTO_TCP || p == unix.IPPROTO_MPTCP
 }
 
-func readProtocol(fd int, protocol *int) (err error) {
-	*protocol, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	return err
+func isMPTCPSocket(socket syscall.Conn) bool { return protocol(socket) == unix.IPPROTO_MPTCP }
+
+// setUnconnected sets the options whose field is not zero. The others follow
+// the sysctl.
+func setUnconnected(rc syscall.RawConn, c Config) error {
+	return sockopt.RawControl(rc, func(fd uintptr) error {
+		for i := len(options) - 1; i >= 0; i-- {
+			o := &options[i]
+			if value := o.value(c); value != 0 {
+				if err := o.Set(fd, value); err != nil {
+					return err
+				}
+			}
+		}
+		return setKeepAlive(fd, c)
+	})
 }
 
-// setFresh writes what c sets, and leaves the rest to the sysctl.
-func setFresh(rc syscall.RawConn, c Config) error {
-	if rc == nil {
-		return errors.New("keepalive: Control needs a socket, got nil")
-	}
-	_, err := onConfig.control(rc, c, writeSet)
-	return err
+// setConnected sets every option of a connection that was just made. c is
+// resolved.
+func setConnected(socket syscall.Conn, c Config) error {
+	return sockopt.Control(socket, func(fd uintptr) error { return setAll(fd, c, true) })
 }
 
-func writeSet(fd int, c *Config) error {
-	for _, o := range []struct {
-		option *option
-		value  int
-	}{
-		{&tcpUserTimeout, int(ceil(c.UserTimeout, time.Millisecond))},
-		{&tcpKeepcnt, c.Count},
-		{&tcpKeepintvl, int(ceil(c.Interval, time.Second))},
-		{&tcpKeepidle, int(ceil(c.Idle, time.Second))},
-	} {
-		if o.value == 0 {
+// changeConnected is setConnected for a connection that may be probing.
+//
+// Setting TCP_KEEPIDLE arms the timer anew. While probes are out it is overdue,
+// so that even an equal value would send a probe at once and count it
+// (tcp_sock_set_keepidle_locked in net/ipv4/tcp.c).
+func changeConnected(socket syscall.Conn, c Config) error {
+	return sockopt.Control(socket, func(fd uintptr) error {
+		idle, err := sockopt.KeepIdle.Get(fd)
+		if err != nil {
+			return err
+		}
+		return setAll(fd, c, int64(idle) != roundUp(c.Idle, time.Second))
+	})
+}
+
+// setAll goes through the table from its end, since the options that a socket
+// may lack come last there: their refusal leaves the socket as it was.
+// SO_KEEPALIVE is set last, so that it arms the timer with the new Idle.
+func setAll(fd uintptr, c Config, setIdle bool) error {
+	for i := len(options) - 1; i >= 0; i-- {
+		o := &options[i]
+		if o.Option == sockopt.KeepIdle && !setIdle {
 			continue
 		}
-		if err := o.option.set(fd, o.value); err != nil {
+		value := o.value(c)
+		err := o.Set(fd, value)
+		if err != nil && value == 0 && errors.Is(err, errors.ErrUnsupported) {
+			continue // off is the only state that a socket without the option has
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return setKeepalive(fd, c)
+	return setKeepAlive(fd, c)
 }
 
-// setOpen writes all of c to an open connection.
-func setOpen(sc syscall.Conn, c settled) error {
-	_, err := onSettled.controlConn(sc, c, writeAll)
-	return err
-}
-
-// writeAll writes first what can be refused, so that a refusal leaves the
-// socket as it was. SO_KEEPALIVE comes last, so that it arms the timer with the
-// new Idle.
-func writeAll(fd int, c *settled) error {
-	if err := setUserTimeout(fd, c); err != nil {
-		return err
-	}
-	if err := tcpKeepcnt.set(fd, c.Count); err != nil {
-		return err
-	}
-	if err := tcpKeepintvl.set(fd, int(ceil(c.Interval, time.Second))); err != nil {
-		return err
-	}
-	if err := setIdle(fd, c); err != nil {
-		return err
-	}
-	return setKeepalive(fd, &c.Config)
-}
-
-// setUserTimeout takes a socket that can't have it, MPTCP's, to have it off.
-func setUserTimeout(fd int, c *settled) error {
-	if c.hasUserTimeout {
-		return nil
-	}
-	err := tcpUserTimeout.set(fd, int(ceil(c.UserTimeout, time.Millisecond)))
-	if c.UserTimeout == 0 && errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
-	return err
-}
-
-// setIdle spares a write that changes nothing: while probes are out it would
-// send one at once and count it (tcp_sock_set_keepidle_locked re-arms the timer,
-// which is overdue). A new connection has none out, unless it has waited to be
-// accepted for longer than the Idle that net has set. Where that is the same
-// Idle, one probe too many is what reading it each time would spare.
-func setIdle(fd int, c *settled) error {
-	seconds := int(ceil(c.Idle, time.Second))
-	if !c.isNew {
-		now, err := tcpKeepidle.get(fd)
-		if err != nil || now == seconds {
-			return err
-		}
-	}
-	return tcpKeepidle.set(fd, seconds)
-}
-
-func setKeepalive(fd int, c *Config) error {
+func setKeepAlive(fd uintptr, c Config) error {
 	if c.Disable {
-		return soKeepalive.set(fd, 0)
+		return sockopt.KeepAlive.Set(fd, 0)
 	}
-	return soKeepalive.set(fd, 1)
+	return sockopt.KeepAlive.Set(fd, 1)
 }
 
-func get(sc syscall.Conn) (Config, error) {
-	return onConfig.controlConn(sc, Config{}, readAll)
+func get(socket syscall.Conn) (Config, error) {
+	var c Config
+	err := sockopt.Control(socket, func(fd uintptr) error {
+		// TCP options come first: other sockets than TCP's have SO_KEEPALIVE.
+		for i := range options {
+			o := &options[i]
+			value, err := o.Get(fd)
+			if err != nil && (o.sysctl != "" || !errors.Is(err, errors.ErrUnsupported)) {
+				return err
+			}
+			o.setValue(&c, value)
+		}
+		on, err := sockopt.KeepAlive.Get(fd)
+		c.Disable = on == 0
+		return err
+	})
+	return c, err
 }
-
-// readAll reads the TCP options first: unlike SO_KEEPALIVE they exist on no
-// other socket.
-func readAll(fd int, c *Config) error {
-	idle, err := tcpKeepidle.get(fd)
-	if err != nil {
-		return err
-	}
-	interval, err := tcpKeepintvl.get(fd)
-	if err != nil {
-		return err
-	}
-	count, err := tcpKeepcnt.get(fd)
-	if err != nil {
-		return err
-	}
-	userTimeout, err := tcpUserTimeout.get(fd)
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) { // off on MPTCP
-		return err
-	}
-	keepalive, err := soKeepalive.get(fd)
-	*c = Config{
-		Disable:     keepalive == 0,
-		Idle:        time.Duration(idle) * time.Second,
-		Interval:    time.Duration(interval) * time.Second,
-		Count:       count,
-		UserTimeout: time.Duration(userTimeout) * time.Millisecond,
-	}
-	return err
-}
-
-var (
-	onConfig  operations[Config]
-	onSettled operations[settled]
-	onInt     operations[int]
-)
 
 func systemDefaults() Config {
-	idle, interval, count := procfs.Keepalive(procfs.IPv4)
-	return Config{
-		Idle:     time.Duration(idle) * time.Second,
-		Interval: time.Duration(interval) * time.Second,
-		Count:    count,
+	var c Config
+	c.Idle, c.Interval, c.Count = sysctl.Documented(runtime.GOOS)
+	for i := range options {
+		if o := &options[i]; o.sysctl != "" {
+			if value, err := sysctl.Int(o.sysctl); err == nil {
+				o.setValue(&c, value)
+			}
+		}
+	}
+	return c
+}
+
+// resolve fills in the system's defaults, which have to be set like any other
+// value. It returns an error for a default that no socket accepts.
+func resolve(c Config) (Config, error) {
+	resolved := c.Effective()
+	for i := range options {
+		o := &options[i]
+		if o.get(c) != 0 || o.sysctl == "" || o.accepts(int64(o.value(resolved))) {
+			continue
+		}
+		return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
+			o.sysctl, o.value(resolved), o.min, o.max, o.field)
+	}
+	return resolved, nil
+}
+
+func stat(socket syscall.Conn) (Status, error) {
+	rc, err := sockopt.RawConn(socket)
+	if err != nil {
+		return Status{}, err
+	}
+	call := statCalls.Get().(*statCall)
+	defer statCalls.Put(call)
+	return call.do(rc)
+}
+
+// A statCall is a function for RawConn.Control and its results. net lets them
+// escape. Four allocations for every call would take a quarter of the time of
+// Stat (BenchmarkStat).
+type statCall struct {
+	status Status
+	err    error
+	run    func(fd uintptr)
+}
+
+var statCalls = sync.Pool{New: func() any {
+	call := new(statCall)
+	call.run = func(fd uintptr) {
+		var info unix.TCPInfo
+		call.err = sockopt.TCPInfo(fd, &info)
+		call.status = statusOf(&info)
+	}
+	return call
+}}
+
+func (call *statCall) do(rc syscall.RawConn) (Status, error) {
+	call.status, call.err = Status{}, sockopt.ErrNotCalled
+	if err := rc.Control(call.run); err != nil {
+		return Status{}, fmt.Errorf("keepalive: %w", err)
+	}
+	return call.status, call.err
+}
+
+// statusOf returns the zero Status of a closed connection: the rest of its
+// TCP_INFO is left over, or wiped, and then MPTCP's times count from boot.
+func statusOf(info *unix.TCPInfo) Status {
+	if info.State == 0 || info.State == unix.BPF_TCP_CLOSE {
+		return Status{}
+	}
+	return Status{
+		Open:          true,
+		Probes:        unansweredProbes(info),
+		Retransmits:   int(info.Retransmits),
+		Unacked:       int(info.Unacked),
+		SinceReceived: time.Duration(info.Last_data_recv) * time.Millisecond,
+		SinceAck:      time.Duration(info.Last_ack_recv) * time.Millisecond,
+		RTT:           time.Duration(info.Rtt) * time.Microsecond,
 	}
 }
 
-// settle fills in the system's defaults, which have to be written like any
-// other value, and reports the one that no socket accepts.
-func settle(c Config) (settled, error) {
-	e := c.Effective()
-	for _, v := range []struct {
-		sysctl, field string
-		unset         bool
-		value, max    int
-	}{
-		{"tcp_keepalive_time", "Idle", c.Idle == 0, int(e.Idle / time.Second), maxSeconds},
-		{"tcp_keepalive_intvl", "Interval", c.Interval == 0, int(e.Interval / time.Second), maxSeconds},
-		{"tcp_keepalive_probes", "Count", c.Count == 0, e.Count, maxCount},
-	} {
-		if v.unset && (v.value < 1 || v.value > v.max) {
-			return settled{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts 1 to %d: set Config.%s",
-				v.sysctl, v.value, v.max, v.field)
-		}
+// unansweredProbes returns the probes that the peer owes an answer to. The
+// kernel's count may be higher.
+//
+// Data that acknowledges nothing new does not reset it on the fast path of
+// tcp_rcv_established. But the first keepalive probe follows a second of silence
+// at the earliest, so within the last second nothing can have gone unanswered.
+//
+// A peer that stopped reading answers one zero-window probe per half a second
+// (tcp_invalid_ratelimit), and they are sent after 1, 3, 7 ... times the
+// retransmission timeout. So the second one goes unanswered if that is below
+// 250 ms, and the third one is due 1.5 s after the first answer at the latest.
+// The timer wheel may add an eighth. Only these probes back off.
+func unansweredProbes(info *unix.TCPInfo) int {
+	quiet := time.Second
+	if info.Backoff > 0 {
+		quiet = 2 * time.Second
 	}
-	return settled{Config: e}, nil
+	if time.Duration(min(info.Last_data_recv, info.Last_ack_recv))*time.Millisecond < quiet {
+		return 0
+	}
+	return int(info.Probes)
 }

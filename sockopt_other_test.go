@@ -5,7 +5,6 @@ package keepalive
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"slices"
@@ -13,12 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // What the systems lack, whichever of them this test runs on.
-func TestLacking(t *testing.T) {
+func TestUnsupportedOption(t *testing.T) {
 	off := Config{Disable: true}
 	idle := Config{Idle: time.Minute}
 	interval := Config{Interval: time.Second}
@@ -53,29 +53,10 @@ func TestLacking(t *testing.T) {
 		},
 	} {
 		for system := range strings.FieldsSeq(tt.systems) {
-			assert.Equal(t, tt.fresh, lacking(system, tt.config, true), "%+v on %s", tt.config, system)
-			assert.Equal(t, tt.open, lacking(system, tt.config, false), "%+v on %s", tt.config, system)
+			assert.Equal(t, tt.fresh, unsupportedOption(system, tt.config, true), "%+v on %s", tt.config, system)
+			assert.Equal(t, tt.open, unsupportedOption(system, tt.config, false), "%+v on %s", tt.config, system)
 		}
 	}
-}
-
-func TestDocumented(t *testing.T) {
-	assert.Equal(t, documented(runtime.GOOS), SystemDefaults())
-	for system := range strings.FieldsSeq("darwin freebsd netbsd dragonfly openbsd windows illumos solaris aix plan9 js wasip1 linux android ios") {
-		c := documented(system)
-		assert.NoError(t, c.Validate(), system)
-		assert.True(t, c.Idle > 0 && c.Interval > 0 && c.Count > 0, system)
-	}
-	// Detection of the same silence, from the documentation's sentences.
-	total := func(system string) time.Duration {
-		c := documented(system)
-		return c.Idle + time.Duration(c.Count)*c.Interval
-	}
-	assert.Equal(t, 2*time.Hour+10*time.Minute, total("freebsd"))
-	assert.Equal(t, 2*time.Hour+11*time.Minute+15*time.Second, total("linux"))
-	assert.Equal(t, 2*time.Hour+8*time.Minute, total("illumos"))
-	assert.Equal(t, 2*time.Hour+10*time.Second, total("windows"))
-	assert.Equal(t, 12*time.Minute, total("plan9"))
 }
 
 // recorder is a connection that refuses what it is told to.
@@ -116,9 +97,9 @@ func TestNetConfig(t *testing.T) {
 		netConfig(Config{Idle: time.Second + 1, Interval: 1, Count: 3}), "whole seconds, rounded up")
 }
 
-// net's error does not say which option it is about.
+// net's error does not name the option.
 func TestRefusalNamesTheOption(t *testing.T) {
-	invalid := &net.OpError{Op: "set", Net: "tcp", Err: errInvalid}
+	invalid := errors.New("invalid argument")
 	for option, refuse := range map[string]func(net.KeepAliveConfig) error{
 		"TCP_KEEPIDLE":  func(c net.KeepAliveConfig) error { return when(c.Idle >= 0, invalid) },
 		"TCP_KEEPINTVL": func(c net.KeepAliveConfig) error { return when(c.Interval >= 0, invalid) },
@@ -127,10 +108,17 @@ func TestRefusalNamesTheOption(t *testing.T) {
 		err := set(&recorder{refuse: refuse}, full)
 		require.Error(t, err)
 		assert.Equal(t, fmt.Sprintf("keepalive: %s on %s: %v", option, runtime.GOOS, invalid), err.Error())
-		assert.False(t, isLost(err), "a value that is refused would be refused of every connection")
-		assert.NotErrorIs(t, err, errors.ErrUnsupported)
-		assert.ErrorIs(t, err, errInvalid)
+		assert.ErrorIs(t, err, invalid)
+		assert.False(t, sockopt.IsDead(err))
 	}
+}
+
+// A connection on which even SO_KEEPALIVE is refused is dead, whatever the
+// value.
+func TestRefusalOfADeadConnection(t *testing.T) {
+	err := set(&recorder{dead: net.ErrClosed}, full)
+	assert.ErrorContains(t, err, "keepalive: SO_KEEPALIVE on ")
+	assert.True(t, sockopt.IsDead(err))
 }
 
 // What is refused together may be accepted one by one: illumos, whose limit on
@@ -139,7 +127,7 @@ func TestOneByOne(t *testing.T) {
 	count := 9
 	r := &recorder{refuse: func(c net.KeepAliveConfig) error {
 		if c.Interval > 0 && c.Interval*time.Duration(count) > 8*time.Minute {
-			return errInvalid
+			return errors.New("invalid argument")
 		}
 		if c.Count > 0 {
 			count = c.Count
@@ -155,32 +143,6 @@ func TestOneByOne(t *testing.T) {
 	} {
 		assert.True(t, slices.ContainsFunc(r.calls[1:], field))
 	}
-}
-
-func TestOptionThatTheReleaseLacks(t *testing.T) {
-	for _, errno := range errsLacking {
-		err := set(&recorder{refuse: func(c net.KeepAliveConfig) error { return when(c.Count >= 0, errno) }}, full)
-		assert.ErrorIs(t, err, errors.ErrUnsupported)
-		assert.ErrorIs(t, err, errno)
-		assert.ErrorContains(t, err, "TCP_KEEPCNT on "+runtime.GOOS)
-		assert.False(t, isLost(err))
-	}
-}
-
-// A dead connection is passed over by Accept, and only a dead one: what comes
-// for every connection has to end the loop.
-func TestIsLost(t *testing.T) {
-	for _, errno := range append(slices.Clone(errsLost), net.ErrClosed, errInvalid) {
-		err := set(&recorder{dead: &net.OpError{Op: "set", Err: errno}}, full)
-		assert.True(t, isLost(err), "%v", err)
-		assert.ErrorContains(t, err, "SO_KEEPALIVE", "nothing is wrong with a value")
-	}
-	for _, errno := range append(slices.Clone(errsLacking), errors.ErrUnsupported, io.EOF) {
-		err := set(&recorder{dead: errno}, full)
-		assert.False(t, isLost(err), "%v", err)
-	}
-	assert.False(t, isLost(errInvalid))
-	assert.False(t, isLost(unsupported("TCP_USER_TIMEOUT")))
 }
 
 func when(refused bool, err error) error {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
 // Status is what the kernel knows of a connection: TCP_INFO of tcp(7). It is a
@@ -75,11 +77,11 @@ func (s Status) Suspect() bool {
 // false, although the connection may go on by other subflows, and waits for
 // a new one for net.mptcp.close_timeout where there are none.
 func Stat(conn net.Conn) (Status, error) {
-	sc, err := socket(conn)
+	socket, err := unwrap(conn)
 	if err != nil {
 		return Status{}, err
 	}
-	return stat(sc)
+	return stat(socket)
 }
 
 // IsPeerLost reports whether err, from a Read or Write, says that the kernel has
@@ -104,5 +106,5 @@ func IsPeerLost(err error) bool {
 		name = call.Syscall
 	}
 	// connect(2), ConnectEx on Windows
-	return !strings.HasPrefix(name, "connect") && isGivenUp(name, err)
+	return !strings.HasPrefix(name, "connect") && sockopt.IsPeerLost(name, err)
 }

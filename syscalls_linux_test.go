@@ -81,9 +81,10 @@ var syscallsOf = []struct {
 		setsockopt SO_KEEPALIVE`},
 	{"wrapped accept of what is inherited", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1, Control: tracedConfig.Control}, tracedConfig)), `
 		setsockopt TCP_NODELAY
+		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
+		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"wrapped accept with the zero Config", traceAccept(listenWrapped(net.ListenConfig{}, keepalive.Config{})), `
 		setsockopt TCP_NODELAY
@@ -91,6 +92,7 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPCNT
+		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPIDLE
@@ -105,7 +107,8 @@ var syscallsOf = []struct {
 		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
 		getsockopt TCP_KEEPIDLE
-		getsockopt SO_KEEPALIVE
+		getsockopt TCP_KEEPINTVL
+		getsockopt TCP_KEEPCNT
 		getsockopt TCP_USER_TIMEOUT`},
 	{"WrapDial", traceDial(dialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
 		getsockopt SO_ERROR
@@ -113,7 +116,6 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"WrapDial with the zero Config", traceDial(dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))), `
@@ -126,24 +128,23 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"Apply", traceConn(tracedConfig.Apply), `
+		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"Apply the zero Config", traceConn(keepalive.Config{}.Apply), `
 		openat /proc/sys/net/ipv4/tcp_keepalive_time
 		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
+		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPIDLE
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
 	{"Get", traceConn(func(conn net.Conn) error { return second(keepalive.Get(conn)) }), `

@@ -3,21 +3,19 @@ package keepalive
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 )
 
-const accepted = `"default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, with commas between them`
+const syntax = `"default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, with commas between them`
 
-// Parse returns the Config that s stands for: what [Config.String] returns, or
-// a part of it in any order. What is left out is zero, and "default" the zero
-// Config. Durations are those of [time.ParseDuration]. White space around a part
-// does not count.
+// Parse returns the Config that s describes: the result of [Config.String], or
+// a part of it in any order. A field that is left out is zero. "default" is the
+// zero Config. Durations are those of [time.ParseDuration]. White space around a
+// part is ignored.
 //
-// An error shows the part of s that is wrong and what is accepted. The empty
-// string is one: it is more often a setting that got lost than a wish for the
-// default.
+// An error quotes the part of s that is wrong and says what is accepted. The
+// empty string is an error: it is more likely a lost setting than a request for
+// the default.
 func Parse(s string) (Config, error) {
 	if strings.TrimSpace(s) == "default" {
 		return Config{}, nil
@@ -27,41 +25,40 @@ func Parse(s string) (Config, error) {
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
 		key, value, _ := strings.Cut(part, "=")
-		err := c.set(part, key, value)
+		err := c.parsePart(part, key, value)
 		if err == nil && seen[key] {
 			err = fmt.Errorf("%s is given twice", key)
 		}
 		if err != nil {
-			return Config{}, fmt.Errorf("keepalive: %q: %s", part, strings.TrimPrefix(err.Error(), "keepalive: "))
+			return Config{}, fmt.Errorf("keepalive: %q: %w", part, err)
 		}
 		seen[key] = true
 	}
 	return c, nil
 }
 
-func (c *Config) set(part, key, value string) (err error) {
-	switch {
-	case part == "off":
+func (c *Config) parsePart(part, key, value string) error {
+	if part == "off" {
 		c.Disable = true
-	case key == "idle":
-		c.Idle, err = time.ParseDuration(value)
-	case key == "interval":
-		c.Interval, err = time.ParseDuration(value)
-	case key == "count":
-		c.Count, err = strconv.Atoi(value)
-	case key == "user_timeout":
-		c.UserTimeout, err = time.ParseDuration(value)
-	default:
-		err = errors.New("unknown")
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("%w, want %s", err, accepted)
+	for i := range options {
+		o := &options[i]
+		if o.key != key {
+			continue
+		}
+		v, err := o.parse(value)
+		if err != nil {
+			return fmt.Errorf("%w, want %s", err, syntax)
+		}
+		o.set(c, v)
+		return o.validate(*c)
 	}
-	return c.Validate()
+	return errors.New("unknown, want " + syntax)
 }
 
-// String returns c as [Parse] takes it, such as
-// "idle=1m0s,interval=5s,count=3,user_timeout=1m15s": those fields that are not
+// String returns c in the form that [Parse] reads, such as
+// "idle=1m0s,interval=5s,count=3,user_timeout=1m15s": the fields that are not
 // zero, after "off" with Disable. The zero Config is "default". An invalid c is
 // shown as it is.
 func (c Config) String() string {
@@ -69,26 +66,21 @@ func (c Config) String() string {
 		return "default"
 	}
 	var parts []string
-	for _, part := range []struct {
-		set  bool
-		text string
-	}{
-		{c.Disable, "off"},
-		{c.Idle != 0, "idle=" + c.Idle.String()},
-		{c.Interval != 0, "interval=" + c.Interval.String()},
-		{c.Count != 0, "count=" + strconv.Itoa(c.Count)},
-		{c.UserTimeout != 0, "user_timeout=" + c.UserTimeout.String()},
-	} {
-		if part.set {
-			parts = append(parts, part.text)
+	if c.Disable {
+		parts = append(parts, "off")
+	}
+	for i := range options {
+		o := &options[i]
+		if v := o.get(c); v != 0 {
+			parts = append(parts, o.key+"="+o.format(v))
 		}
 	}
 	return strings.Join(parts, ",")
 }
 
-// MarshalText returns [Config.String], or the error of [Config.Validate]: what
-// it writes can be read back. With it and [Config.UnmarshalText] a Config is a
-// string in JSON, YAML and TOML, and the value of a [flag.TextVar].
+// MarshalText returns [Config.String], or the error of [Config.Validate]. Its
+// result can always be read back. With MarshalText and [Config.UnmarshalText] a
+// Config is a string in JSON, YAML and TOML, and the value of a [flag.TextVar].
 func (c Config) MarshalText() ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -96,8 +88,8 @@ func (c Config) MarshalText() ([]byte, error) {
 	return []byte(c.String()), nil
 }
 
-// UnmarshalText sets c to what [Parse] returns. With an error it leaves c as
-// it was.
+// UnmarshalText sets c to the result of [Parse]. On error it leaves c
+// unchanged.
 func (c *Config) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
 	if err == nil {

@@ -1,0 +1,7 @@
+//go:build !keepalive_portable
+
+package sockopt
+
+import "golang.org/x/sys/unix"
+
+const tcpUserTimeout = unix.TCP_USER_TIMEOUT

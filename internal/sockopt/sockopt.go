@@ -1,0 +1,81 @@
+// Package sockopt sets and reads socket options. It holds what differs between
+// systems: the numbers of the options, and the meaning of the errors.
+package sockopt
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// An Option is a socket option that holds an int.
+type Option struct {
+	Name   string // as in tcp(7)
+	level  int
+	number int // 0 where the system lacks the option, or nobody names it
+}
+
+// The options that a keepalive policy consists of.
+var (
+	KeepAlive   = Option{"SO_KEEPALIVE", solSocket, soKeepalive}
+	KeepIdle    = Option{"TCP_KEEPIDLE", ipprotoTCP, tcpKeepidle}
+	KeepIntvl   = Option{"TCP_KEEPINTVL", ipprotoTCP, tcpKeepintvl}
+	KeepCnt     = Option{"TCP_KEEPCNT", ipprotoTCP, tcpKeepcnt}
+	UserTimeout = Option{"TCP_USER_TIMEOUT", ipprotoTCP, tcpUserTimeout}
+)
+
+// Set sets the option of the socket fd.
+func (o *Option) Set(fd uintptr, value int) error {
+	if err := o.set(fd, value); err != nil {
+		return &Error{Call: "setsockopt", Option: o.Name, Err: err}
+	}
+	return nil
+}
+
+// Get returns the option of the socket fd.
+func (o *Option) Get(fd uintptr) (int, error) {
+	if o.number == 0 {
+		return 0, Unsupported("getsockopt " + o.Name)
+	}
+	value, err := o.get(fd)
+	if err != nil {
+		return 0, &Error{Call: "getsockopt", Option: o.Name, Err: err}
+	}
+	return value, nil
+}
+
+// Control calls f with the descriptor of conn, which stays open meanwhile.
+func Control(conn syscall.Conn, f func(fd uintptr) error) error {
+	rc, err := RawConn(conn)
+	if err != nil {
+		return err
+	}
+	return RawControl(rc, f)
+}
+
+// RawConn returns the [syscall.RawConn] of conn, never nil without an error.
+func RawConn(conn syscall.Conn) (syscall.RawConn, error) {
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("keepalive: %w", err)
+	}
+	if rc == nil {
+		return nil, fmt.Errorf("keepalive: SyscallConn of %T returned nil", conn)
+	}
+	return rc, nil
+}
+
+// RawControl is [Control] for the socket of rc.
+func RawControl(rc syscall.RawConn, f func(fd uintptr) error) error {
+	if rc == nil {
+		return errors.New("keepalive: syscall.RawConn is nil, want that of a socket")
+	}
+	err := ErrNotCalled
+	if closed := rc.Control(func(fd uintptr) { err = f(fd) }); closed != nil {
+		return fmt.Errorf("keepalive: %w", closed)
+	}
+	return err
+}
+
+// ErrNotCalled says that a [syscall.RawConn] did not do as it promises.
+var ErrNotCalled = errors.New("keepalive: Control of syscall.RawConn returned without a call of its function")
