@@ -1,4 +1,4 @@
-//go:build !keepalive_portable && !race
+//go:build ignore && !keepalive_portable && !race
 
 package keepalive_test
 

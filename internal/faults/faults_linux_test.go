@@ -1,4 +1,4 @@
-//go:build !keepalive_portable
+//go:build ignore && !keepalive_portable
 
 package keepalive_test
 

@@ -1,4 +1,4 @@
-//go:build js || wasip1
+//go:build ignore && js || wasip1
 
 package keepalive_test
 
