@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func TestDialReturnsTCPConn(t *testing.T) {
-	ln := plainListen(t, "tcp")
+	ln := tcptest.PlainListen(t, "tcp")
 	conn, err := new(keepalive.Dialer).Dial("tcp", ln.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
@@ -25,7 +26,7 @@ func TestDialReturnsTCPConn(t *testing.T) {
 }
 
 func TestDialLeavesTheCallersDialerAlone(t *testing.T) {
-	ln := plainListen(t, "tcp")
+	ln := tcptest.PlainListen(t, "tcp")
 	nd := &net.Dialer{
 		KeepAlive:       42 * time.Second,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 43 * time.Second},
@@ -41,7 +42,7 @@ func TestDialLeavesTheCallersDialerAlone(t *testing.T) {
 }
 
 func TestDialRunsTheCallersHooks(t *testing.T) {
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "value")
 	var calls []string
@@ -67,7 +68,7 @@ func TestDialRunsTheCallersHooks(t *testing.T) {
 }
 
 func TestDialFailsWithTheCallersHook(t *testing.T) {
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	refused := errors.New("refused by the hook")
 	for _, nd := range []*net.Dialer{
 		{Control: func(string, string, syscall.RawConn) error { return refused }},
@@ -80,7 +81,7 @@ func TestDialFailsWithTheCallersHook(t *testing.T) {
 }
 
 func TestDialKeepsTheCallersSettings(t *testing.T) {
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	require.NoError(t, err)
 
@@ -112,7 +113,7 @@ func TestDialKeepsTheCallersSettings(t *testing.T) {
 
 func TestOtherNetworksPassThrough(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute, UserTimeout: time.Second}
-	var d dialer = &keepalive.Dialer{Config: c}
+	d := &keepalive.Dialer{Config: c}
 
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -125,7 +126,7 @@ func TestOtherNetworksPassThrough(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	assert.IsType(t, new(net.UnixListener), ln)
-	conn, _ = pair(t, d, ln)
+	conn, _ = tcptest.Pair(t, d, ln)
 	assert.IsType(t, new(net.UnixConn), conn)
 
 	conn, err = c.WrapDial(new(net.Dialer).DialContext)(t.Context(), "unix", ln.Addr().String())
@@ -134,12 +135,12 @@ func TestOtherNetworksPassThrough(t *testing.T) {
 
 	outer, err := keepalive.NewListener(ln, c)
 	require.NoError(t, err)
-	_, accepted := pair(t, d, outer)
+	_, accepted := tcptest.Pair(t, d, outer)
 	assert.IsType(t, new(net.UnixConn), accepted)
 }
 
 func TestDialerIsSafeForConcurrentUse(t *testing.T) {
-	ln := plainListen(t, "tcp")
+	ln := tcptest.PlainListen(t, "tcp")
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -198,20 +199,17 @@ func TestWrapDialClosesWhatItCannotTune(t *testing.T) {
 }
 
 func TestWrapDialReturnsTheConnectionItWasGiven(t *testing.T) {
-	ln := plainListen(t, "tcp")
+	ln := tcptest.PlainListen(t, "tcp")
 	var inner net.Conn
 	dial := keepalive.Config{}.WrapDial(func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		inner = wrapper{conn}
+		inner = tcptest.Wrap(conn)
 		return inner, err
 	})
 	conn, err := dial(t.Context(), "tcp", ln.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
 	assert.Equal(t, inner, conn)
-	peer, err := ln.Accept()
-	require.NoError(t, err)
-	peer.Close()
-	_, err = conn.Read(make([]byte, 1))
-	assert.Equal(t, io.EOF, err)
+	tcptest.Accept(t, ln).Close()
+	assert.Equal(t, io.EOF, tcptest.Read(conn))
 }

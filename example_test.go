@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -136,4 +138,106 @@ func Example_json() {
 	err := json.NewDecoder(file).Decode(&settings)
 	fmt.Println(settings.Keepalive, err)
 	// Output: idle=1m0s,interval=5s,count=3 <nil>
+}
+
+// A firewall on the path forgets connections that were idle for 350 s.
+func ExamplePlan() {
+	c, err := keepalive.Plan(keepalive.Target{IdleLimit: 350 * time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Idle, c.Interval, c.Count)
+	d, _ := c.DetectionTime()
+	fmt.Println("a silent peer goes unnoticed for", d)
+	// Output:
+	// 3m54s 1m17s 3
+	// a silent peer goes unnoticed for 7m45s
+}
+
+// A replica has to notice within 30 s that its primary is gone, whether it
+// waits for data or for an acknowledgement.
+func ExamplePlan_unacked() {
+	c, err := keepalive.Plan(keepalive.Target{
+		Detect:    30 * time.Second,
+		IdleLimit: 350 * time.Second,
+		Unacked:   true,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Idle, c.Interval, c.Count, c.UserTimeout)
+	// Output: 14s 4s 3 26s
+}
+
+func ExamplePlan_impossible() {
+	_, err := keepalive.Plan(keepalive.Target{Detect: time.Second})
+	fmt.Println(err)
+	// Output: keepalive: Detect is 1s, want 4.5s or more, or 0 for no demand
+}
+
+func ExampleConfig_DetectionTime() {
+	c := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+	fmt.Println(c.DetectionTime())
+	// Output: 1m15s true
+}
+
+// follow hands over what the primary sends, and calls idle where it sends
+// nothing for a period. It returns nil once the primary has closed the connection.
+func follow(primary net.Conn, period time.Duration, idle func(), apply func([]byte)) error {
+	b := make([]byte, 4096)
+	for {
+		primary.SetReadDeadline(time.Now().Add(period))
+		n, err := primary.Read(b)
+		apply(b[:n])
+		switch {
+		case err == nil:
+		case keepalive.IsPeerLost(err):
+			return fmt.Errorf("primary lost: %w", err) // dial again
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			idle()
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// followUsual takes every timeout for its own deadline. When the kernel gives
+// the primary up, it does not end; and the Read that comes next takes the
+// primary for one that has sent everything.
+func followUsual(primary net.Conn, period time.Duration, idle func(), apply func([]byte)) error {
+	b := make([]byte, 4096)
+	for {
+		primary.SetReadDeadline(time.Now().Add(period))
+		n, err := primary.Read(b)
+		apply(b[:n])
+		var ne net.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &ne) && ne.Timeout():
+			idle()
+		case errors.Is(err, io.EOF):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// A replica that reads on after its own deadline, but not after the end that
+// the kernel has made. Beside it stands the usual loop, which misses that.
+func ExampleIsPeerLost() {
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	primary, err := d.Dial("tcp", "primary.example:5432")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer primary.Close()
+
+	report := func() { log.Print("up to date") }
+	apply := func(b []byte) { log.Printf("%d bytes", len(b)) }
+	if err := follow(primary, 10*time.Second, report, apply); err != nil {
+		log.Fatal(err)
+	}
 }

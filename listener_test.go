@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -23,7 +24,7 @@ func TestListenLeavesTheCallersListenConfigAlone(t *testing.T) {
 	}
 	multipath := nlc.MultipathTCP()
 	for range 2 {
-		listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: keepalive.Config{Idle: time.Minute}}, "tcp")
+		tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: keepalive.Config{Idle: time.Minute}}, "tcp")
 	}
 	assert.Equal(t, 2, calls)
 	assert.Equal(t, 42*time.Second, nlc.KeepAlive)
@@ -47,33 +48,18 @@ func TestNewListenerNeedsAListener(t *testing.T) {
 func TestZeroListener(t *testing.T) {
 	var ln keepalive.Listener
 	const says = "keepalive: zero Listener, want one of NewListener"
-	assert.EqualError(t, second(ln.Accept()), says)
+	assert.EqualError(t, tcptest.Err(ln.Accept()), says)
 	assert.EqualError(t, ln.Close(), says)
 	assert.Nil(t, ln.Addr())
 }
 
-// scripted is a listener that returns what it was given, in order.
-type scripted struct {
-	net.Listener
-	conns []net.Conn
-}
-
-func (s *scripted) Accept() (net.Conn, error) {
-	if len(s.conns) == 0 {
-		return nil, net.ErrClosed
-	}
-	conn := s.conns[0]
-	s.conns = s.conns[1:]
-	return conn, nil
-}
-
 func TestAcceptPassesOverTheDead(t *testing.T) {
-	tcp := plainListen(t, "tcp")
-	_, dead := pair(t, new(net.Dialer), tcp)
+	tcp := tcptest.PlainListen(t, "tcp")
+	_, dead := tcptest.Pair(t, new(net.Dialer), tcp)
 	dead.Close()
-	_, alive := pair(t, new(net.Dialer), tcp)
+	_, alive := tcptest.Pair(t, new(net.Dialer), tcp)
 
-	ln, err := keepalive.NewListener(&scripted{tcp, []net.Conn{dead, alive}}, keepalive.Config{Idle: time.Minute})
+	ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: tcp, Conns: []net.Conn{dead, alive}}, keepalive.Config{Idle: time.Minute})
 	require.NoError(t, err)
 	conn, err := ln.Accept()
 	require.NoError(t, err)
@@ -84,7 +70,7 @@ func TestAcceptPassesOverTheDead(t *testing.T) {
 }
 
 func TestAcceptOfNothing(t *testing.T) {
-	ln, err := keepalive.NewListener(&scripted{plainListen(t, "tcp"), []net.Conn{nil}}, keepalive.Config{})
+	ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: tcptest.PlainListen(t, "tcp"), Conns: []net.Conn{nil}}, keepalive.Config{})
 	require.NoError(t, err)
 	_, err = ln.Accept()
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
@@ -92,7 +78,8 @@ func TestAcceptOfNothing(t *testing.T) {
 
 func TestListenersAreSafeForConcurrentUse(t *testing.T) {
 	lc := &keepalive.ListenConfig{NetListenConfig: new(net.ListenConfig), Config: keepalive.Config{Idle: time.Minute}}
-	shared := foreign(t, lc.Config)
+	shared := tcptest.WrappedListen(t, lc.Config, "tcp")
+	defer time.AfterFunc(time.Minute, func() { shared.Close() }).Stop()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -113,23 +100,24 @@ func TestListenersAreSafeForConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// nowhere is a listener's address that leads to no socket of its own.
-type nowhere string
+// fakeAddr is a network and an address that leads to no socket.
+type fakeAddr string
 
-func (n nowhere) Network() string { return string(n) }
-func (n nowhere) String() string  { return string(n) }
+func (a fakeAddr) Network() string { return string(a) }
+func (a fakeAddr) String() string  { return string(a) }
 
-type namedListener struct {
-	scripted
-	network net.Addr
+type addrListener struct {
+	tcptest.FakeListener
+	addr net.Addr
 }
 
-func (n *namedListener) Addr() net.Addr { return n.network }
+func (l *addrListener) Addr() net.Addr { return l.addr }
 
 func TestAcceptReportsConnectionsThatAreNoSockets(t *testing.T) {
-	for _, addr := range []net.Addr{nil, nowhere("tcp"), nowhere("pipe")} {
+	for _, addr := range []net.Addr{nil, fakeAddr("tcp"), fakeAddr("pipe")} {
 		opaque := new(closer)
-		ln, err := keepalive.NewListener(&namedListener{scripted{conns: []net.Conn{opaque}}, addr}, keepalive.Config{})
+		inner := &addrListener{tcptest.FakeListener{Conns: []net.Conn{opaque}}, addr}
+		ln, err := keepalive.NewListener(inner, keepalive.Config{})
 		require.NoError(t, err)
 		conn, err := ln.Accept()
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
@@ -140,30 +128,16 @@ func TestAcceptReportsConnectionsThatAreNoSockets(t *testing.T) {
 
 func TestTLSListenerInsideAndOutside(t *testing.T) {
 	config := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	server, client := testTLS(t)
-	inside, err := keepalive.NewListener(tls.NewListener(plainListen(t, "tcp4"), server), config)
-	require.NoError(t, err)
-	tuned, err := keepalive.NewListener(plainListen(t, "tcp4"), config)
+	server, client := tcptest.TLSConfigs(t)
+	inside, err := keepalive.NewListener(tls.NewListener(tcptest.PlainListen(t, "tcp4"), server), config)
 	require.NoError(t, err)
 	for name, ln := range map[string]net.Listener{
 		"inside":       inside,
-		"outside":      tls.NewListener(tuned, server),
-		"ListenConfig": tls.NewListener(listen(t, &keepalive.ListenConfig{Config: config}, "tcp4"), server),
+		"outside":      tls.NewListener(tcptest.WrappedListen(t, config, "tcp4"), server),
+		"ListenConfig": tls.NewListener(tcptest.Listen(t, &keepalive.ListenConfig{Config: config}, "tcp4"), server),
 	} {
-		dialed, accepted := pair(t, &tlsDialer{client}, ln)
-		go accepted.Write([]byte("x"))
-		_, err := dialed.Read(make([]byte, 1))
-		require.NoError(t, err, name)
-		assertHolds(t, config, accepted)
+		dialed, accepted := tcptest.Pair(t, new(net.Dialer), ln)
+		tcptest.Exchange(t, tls.Client(dialed, client), accepted)
+		tcptest.AssertOptions(t, config, accepted, name)
 	}
-}
-
-type tlsDialer struct{ config *tls.Config }
-
-func (d *tlsDialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := net.Dial(network, address)
-	if err != nil {
-		return nil, err
-	}
-	return tls.Client(conn, d.config), nil
 }

@@ -10,17 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// timedOut is what the system says of a dead peer.
-var timedOut error = syscall.ETIMEDOUT
 
 func readError(err error) error {
 	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)}
@@ -44,13 +41,13 @@ func TestSuspect(t *testing.T) {
 
 func TestIsPeerLost(t *testing.T) {
 	for name, err := range map[string]error{
-		"errno":     timedOut,
-		"read":      readError(timedOut),
-		"write":     &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", timedOut)},
-		"sendfile":  &net.OpError{Op: "write", Net: "tcp", Err: &net.OpError{Op: "readfrom", Err: os.NewSyscallError("sendfile", timedOut)}},
-		"url.Error": &url.Error{Op: "Get", URL: "http://replica.example/", Err: readError(timedOut)},
-		"%w":        fmt.Errorf("replica: %w", readError(timedOut)),
-		"joined":    errors.Join(errors.New("not stored"), readError(timedOut)),
+		"errno":     tcptest.ETIMEDOUT,
+		"read":      readError(tcptest.ETIMEDOUT),
+		"write":     &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", tcptest.ETIMEDOUT)},
+		"sendfile":  &net.OpError{Op: "write", Net: "tcp", Err: &net.OpError{Op: "readfrom", Err: os.NewSyscallError("sendfile", tcptest.ETIMEDOUT)}},
+		"url.Error": &url.Error{Op: "Get", URL: "http://replica.example/", Err: readError(tcptest.ETIMEDOUT)},
+		"%w":        fmt.Errorf("replica: %w", readError(tcptest.ETIMEDOUT)),
+		"joined":    errors.Join(errors.New("not stored"), readError(tcptest.ETIMEDOUT)),
 	} {
 		assert.True(t, keepalive.IsPeerLost(err), name)
 	}
@@ -65,11 +62,11 @@ func TestIsPeerLost(t *testing.T) {
 		"context deadline": context.DeadlineExceeded,
 		"context canceled": context.Canceled,
 		"client timeout":   &url.Error{Op: "Get", Err: context.DeadlineExceeded},
-		"text":             errors.New(timedOut.Error()),
-		"name lookup":      &net.DNSError{Err: timedOut.Error(), IsTimeout: true},
-		"dial":             &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", timedOut)},
-		"dial on Windows":  &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", timedOut)},
-		"dial by proxy":    &url.Error{Err: &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", timedOut)}}},
+		"text":             errors.New(tcptest.ETIMEDOUT.Error()),
+		"name lookup":      &net.DNSError{Err: tcptest.ETIMEDOUT.Error(), IsTimeout: true},
+		"dial":             &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)},
+		"dial on Windows":  &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", tcptest.ETIMEDOUT)},
+		"dial by proxy":    &url.Error{Err: &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)}}},
 	} {
 		assert.False(t, keepalive.IsPeerLost(err), name)
 	}
@@ -83,20 +80,17 @@ func TestIsNotPeerLost(t *testing.T) {
 		assert.ErrorIs(t, err, is, name)
 		assert.False(t, keepalive.IsPeerLost(err), name)
 	}
-	ln := plainListen(t, "tcp4")
-	conn, peer := pair(t, new(net.Dialer), ln)
+	ln := tcptest.PlainListen(t, "tcp4")
+	conn, peer := tcptest.Pair(t, new(net.Dialer), ln)
 	conn.SetDeadline(time.Now())
 	_, err := conn.Read(make([]byte, 1))
 	not("deadline", err, os.ErrDeadlineExceeded)
 	_, err = tls.Client(conn, &tls.Config{ServerName: "x"}).Read(make([]byte, 1))
 	not("deadline through TLS", err, os.ErrDeadlineExceeded)
-	conn.SetDeadline(time.Time{})
 	peer.Close()
-	_, err = conn.Read(make([]byte, 1))
-	not("EOF", err, io.EOF)
+	not("EOF", tcptest.Read(conn), io.EOF)
 	conn.Close()
-	_, err = conn.Read(make([]byte, 1))
-	not("closed", err, net.ErrClosed)
+	not("closed", tcptest.Read(conn), net.ErrClosed)
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -198,7 +199,7 @@ func FuzzString(f *testing.F) {
 			UserTimeout: time.Duration(userTimeout),
 		}
 		if c.Validate() != nil {
-			assert.Error(t, second(keepalive.Parse(c.String())))
+			assert.Error(t, tcptest.Err(keepalive.Parse(c.String())))
 		}
 		c.Idle = c.Idle.Abs() % (32767*time.Second + 1)
 		c.Interval = c.Interval.Abs() % (32767*time.Second + 1)

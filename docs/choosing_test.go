@@ -1,6 +1,4 @@
-//go:build ignore
-
-package keepalive_test
+package docs
 
 import (
 	"fmt"
@@ -11,12 +9,10 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// The sizes of a probe and of its answer that TestProbesOnTheWire finds.
-const sizeIPv4, sizeIPv6 = 52, 72
 
 func TestIdleTimeoutsInTheDocs(t *testing.T) {
 	for _, row := range choosingTable(t, "path", 4) {
@@ -34,21 +30,21 @@ func TestTrafficInTheDocs(t *testing.T) {
 		packets := 2 * perSecond
 		assert.InDelta(t, perSecond, number(t, row[2]), 0.5, row)
 		assert.InDelta(t, packets, number(t, row[3]), 0.5, row)
-		assert.Equal(t, fmt.Sprintf("%.2f", packets*sizeIPv4/1e6), row[4], row)
-		assert.Equal(t, fmt.Sprintf("%.2f", packets*sizeIPv6/1e6), row[5], row)
+		assert.Equal(t, fmt.Sprintf("%.2f", packets*tcptest.ProbeSizeIPv4/1e6), row[4], row)
+		assert.Equal(t, fmt.Sprintf("%.2f", packets*tcptest.ProbeSizeIPv6/1e6), row[5], row)
 	}
 	for _, row := range choosingTable(t, "Idle", 3) {
 		perDay := 24 * 60 * 60 / number(t, row[0])
 		assert.InDelta(t, perDay, number(t, row[1]), 0.5, row)
-		assert.Equal(t, fmt.Sprintf("%.1f", perDay*2*sizeIPv4/1e3), row[2], row)
+		assert.Equal(t, fmt.Sprintf("%.1f", perDay*2*tcptest.ProbeSizeIPv4/1e3), row[2], row)
 	}
 }
 
-// choosingTable returns the cells of a table in docs/choosing.md, without the
+// choosingTable returns the cells of a table in choosing.md, without the
 // heading, whose first column is called so.
 func choosingTable(t *testing.T, first string, columns int) (rows [][]string) {
 	t.Helper()
-	document, err := os.ReadFile("docs/choosing.md")
+	document, err := os.ReadFile("choosing.md")
 	require.NoError(t, err)
 	_, table, found := strings.Cut(string(document), "\n| "+first+" |")
 	require.True(t, found, first)

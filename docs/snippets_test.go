@@ -1,6 +1,4 @@
-//go:build ignore
-
-package keepalive_test
+package docs
 
 import (
 	"os"
@@ -15,7 +13,7 @@ import (
 
 // What the documents show is compiled: their Go snippets stand in the examples.
 func TestSnippetsAreCompiled(t *testing.T) {
-	examples, err := filepath.Glob("example*_test.go")
+	examples, err := filepath.Glob("../example*_test.go")
 	require.NoError(t, err)
 	compiled := ""
 	for _, name := range examples {
@@ -23,7 +21,7 @@ func TestSnippetsAreCompiled(t *testing.T) {
 		require.NoError(t, err)
 		compiled += regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(example), "")
 	}
-	for name, least := range map[string]int{"README.md": 4, "docs/choosing.md": 2} {
+	for name, least := range map[string]int{"../README.md": 4, "choosing.md": 2} {
 		document, err := os.ReadFile(name)
 		require.NoError(t, err)
 		snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(document, -1)

@@ -1,6 +1,5 @@
-//go:build ignore
-
-package keepalive_test
+// Package benchmarks compares this package with net doing the same.
+package benchmarks
 
 import (
 	"context"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/seed-7be6acb7/keepalive/internal/turns"
 )
 
@@ -25,7 +25,7 @@ func BenchmarkAccept(b *testing.B) {
 	floor.AtMost = 1.03
 	nets := turns.Accept(b, "net", netListen(b, net.ListenConfig{KeepAliveConfig: benchNetConfig}))
 	nets.AtMost = 0.80
-	turns.Benchmark(b, turns.Accept(b, "keepalive", listen(b, &keepalive.ListenConfig{Config: benchConfig}, "tcp4")), nets, floor)
+	turns.Benchmark(b, turns.Accept(b, "keepalive", tcptest.Listen(b, &keepalive.ListenConfig{Config: benchConfig}, "tcp4")), nets, floor)
 }
 
 // The listener inside has net's 15 s.
@@ -49,7 +49,7 @@ func benchmarkWrappedAccept(b *testing.B, inner net.ListenConfig, atMost float64
 // "hook" is a net.Dialer without keepalive that runs a Control which does
 // nothing.
 func BenchmarkDial(b *testing.B) {
-	dial := func(name string, d dialer) turns.Contender {
+	dial := func(name string, d turns.Dialer) turns.Contender {
 		return turns.Dial(b, name, d, netListen(b, net.ListenConfig{}))
 	}
 	nets := dial("net", &net.Dialer{KeepAliveConfig: benchNetConfig})
@@ -88,13 +88,13 @@ func benchmarkApply(b *testing.B, next time.Duration, atMost float64) {
 }
 
 func benchConn(b *testing.B) *net.TCPConn {
-	conn, _ := pair(b, new(net.Dialer), plainListen(b, "tcp4"))
+	conn, _ := tcptest.Pair(b, new(net.Dialer), tcptest.PlainListen(b, "tcp4"))
 	return conn.(*net.TCPConn)
 }
 
 func netListen(b *testing.B, lc net.ListenConfig) net.Listener {
 	lc.SetMultipathTCP(false)
-	return listen(b, &lc, "tcp4")
+	return tcptest.Listen(b, &lc, "tcp4")
 }
 
 // nothing is a hook that sets nothing.

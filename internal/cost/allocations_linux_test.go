@@ -1,13 +1,17 @@
-//go:build ignore && !keepalive_portable && !race
+//go:build !keepalive_portable && !race
 
-package keepalive_test
+package cost
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -24,10 +28,22 @@ const runs = 200
 // net allocates the RawConn. It lets the function escape that it calls with the
 // descriptor: with what that function calls and captures it makes the others.
 func TestAllocationsOnAnOpenConnection(t *testing.T) {
-	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
 	assert.Equal(t, 4., allocs(t, func() { require.NoError(t, c.Apply(conn)) }))
-	assert.Equal(t, 5., allocs(t, func() { require.NoError(t, second(keepalive.Get(conn))) }))
+	assert.Equal(t, 5., allocs(t, func() { require.NoError(t, tcptest.Err(keepalive.Get(conn))) }))
+}
+
+// The one allocation is net's, of the syscall.RawConn.
+func TestStatAllocations(t *testing.T) {
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	for name, c := range map[string]net.Conn{
+		"TCPConn":  conn,
+		"wrapper":  tcptest.Wrap(conn),
+		"tls.Conn": tls.Client(conn, new(tls.Config)),
+	} {
+		assert.Equal(t, 1.0, testing.AllocsPerRun(1000, func() { keepalive.Stat(c) }), name)
+	}
 }
 
 func TestAllocationsOfAccept(t *testing.T) {
@@ -45,9 +61,9 @@ func TestAllocationsOfAccept(t *testing.T) {
 			server.Close()
 		})
 	}
-	plain := accept(plainListen(t, "tcp4"))
-	assert.Equal(t, plain, accept(listen(t, &keepalive.ListenConfig{Config: quick}, "tcp4")))
-	wrapped, err := keepalive.NewListener(plainListen(t, "tcp4"), quick)
+	plain := accept(tcptest.PlainListen(t, "tcp4"))
+	assert.Equal(t, plain, accept(tcptest.Listen(t, &keepalive.ListenConfig{Config: tcptest.Quick}, "tcp4")))
+	wrapped, err := keepalive.NewListener(tcptest.PlainListen(t, "tcp4"), tcptest.Quick)
 	require.NoError(t, err)
 	assert.Equal(t, plain+4, accept(wrapped))
 }
@@ -57,11 +73,11 @@ func TestAllocationsOfAccept(t *testing.T) {
 // any hook: a RawConn and the address as a string, and for network "tcp" the
 // string "tcp4".
 func TestAllocationsOfDial(t *testing.T) {
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	for network, more := range map[string]float64{"tcp4": 8, "tcp": 9} {
-		dial := func(d dialer) float64 {
+		dial := func(d tcptest.Dialer) float64 {
 			return allocs(t, func() {
-				client, err := d.Dial(network, ln.Addr().String())
+				client, err := d.DialContext(context.Background(), network, ln.Addr().String())
 				require.NoError(t, err)
 				server, err := ln.Accept()
 				require.NoError(t, err)
@@ -70,8 +86,11 @@ func TestAllocationsOfDial(t *testing.T) {
 			})
 		}
 		hooked := dial(&net.Dialer{KeepAlive: -1, ControlContext: nothing})
-		ours := dial(&keepalive.Dialer{Config: quick})
+		ours := dial(&keepalive.Dialer{Config: tcptest.Quick})
 		assert.Equal(t, hooked+4, ours)
 		assert.LessOrEqual(t, ours, dial(new(net.Dialer))+more)
 	}
 }
+
+// nothing is a hook that sets nothing.
+func nothing(context.Context, string, string, syscall.RawConn) error { return nil }

@@ -1,6 +1,6 @@
-//go:build ignore && !keepalive_portable
+//go:build !keepalive_portable
 
-package keepalive_test
+package cost
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -110,7 +111,7 @@ var syscallsOf = []struct {
 		getsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPCNT
 		getsockopt TCP_USER_TIMEOUT`},
-	{"WrapDial", traceDial(dialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
+	{"WrapDial", traceDial(tcptest.DialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
 		setsockopt TCP_USER_TIMEOUT
@@ -118,7 +119,7 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
-	{"WrapDial with the zero Config", traceDial(dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))), `
+	{"WrapDial with the zero Config", traceDial(tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
 		setsockopt SO_KEEPALIVE
@@ -147,13 +148,13 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPIDLE
 		setsockopt SO_KEEPALIVE`},
-	{"Get", traceConn(func(conn net.Conn) error { return second(keepalive.Get(conn)) }), `
+	{"Get", traceConn(func(conn net.Conn) error { return tcptest.Err(keepalive.Get(conn)) }), `
 		getsockopt TCP_KEEPIDLE
 		getsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPCNT
 		getsockopt TCP_USER_TIMEOUT
 		getsockopt SO_KEEPALIVE`},
-	{"Stat", traceConn(func(conn net.Conn) error { return second(keepalive.Stat(conn)) }), `
+	{"Stat", traceConn(func(conn net.Conn) error { return tcptest.Err(keepalive.Stat(conn)) }), `
 		getsockopt TCP_INFO`},
 }
 
@@ -167,11 +168,11 @@ func listenWrapped(lc net.ListenConfig, c keepalive.Config) func() (net.Listener
 	return func() (net.Listener, error) { return keepalive.NewListener(must(open()), c) }
 }
 
-func traceDial(d dialer) func(mark func()) {
+func traceDial(d tcptest.Dialer) func(mark func()) {
 	return func(mark func()) {
 		ln := must(listenPlain(net.ListenConfig{})())
 		mark()
-		conn := must(d.Dial("tcp4", ln.Addr().String()))
+		conn := must(d.DialContext(context.Background(), "tcp4", ln.Addr().String()))
 		mark()
 		conn.Close()
 	}

@@ -1,19 +1,23 @@
-//go:build ignore
-
-package keepalive_test
+// Package cost counts what a policy costs, exactly: system calls, allocations and
+// packets.
+package cost
 
 import (
 	"encoding/binary"
+	"net"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 // An idle connection costs two packets every Idle for each end that has
 // keepalive on: the probe and its answer, which are no bigger than a header.
@@ -25,15 +29,15 @@ func TestProbesOnTheWire(t *testing.T) {
 		size          int
 		accepted      keepalive.Config
 	}{
-		{"IPv4", "tcp4", sizeIPv4, keepalive.Config{Disable: true}},
-		{"IPv6", "tcp6", sizeIPv6, keepalive.Config{Disable: true}},
-		{"IPv4, both ends", "tcp4", sizeIPv4, quick},
+		{"IPv4", "tcp4", tcptest.ProbeSizeIPv4, keepalive.Config{Disable: true}},
+		{"IPv6", "tcp6", tcptest.ProbeSizeIPv6, keepalive.Config{Disable: true}},
+		{"IPv4, both ends", "tcp4", tcptest.ProbeSizeIPv4, tcptest.Quick},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			netlab.NewNamespace(t)
-			dialed, accepted := pair(t, &keepalive.Dialer{Config: quick}, listen(t, &keepalive.ListenConfig{Config: tt.accepted}, tt.network))
-			settled(t, dialed, accepted)
+			dialed, accepted := tcptest.Pair(t, &keepalive.Dialer{Config: tcptest.Quick}, tcptest.Listen(t, &keepalive.ListenConfig{Config: tt.accepted}, tt.network))
+			tcptest.AwaitAcked(t, dialed, accepted)
 			wire := sniff(t)
 			var packets []packet
 			for range 8 {
@@ -60,7 +64,7 @@ func TestProbesOnTheWire(t *testing.T) {
 			if tt.accepted.Disable {
 				assert.Equal(t, map[uint16]int{prober: 4}, probes)
 				assert.Equal(t, map[uint16]int{packets[0].to: 4}, answers)
-				assert.GreaterOrEqual(t, took, 3*time.Second-jiffy)
+				assert.GreaterOrEqual(t, took, 3*time.Second-tcptest.Jiffy)
 			} else {
 				both := map[uint16]int{prober: 2, packets[0].to: 2}
 				assert.Equal(t, both, probes)
@@ -69,6 +73,40 @@ func TestProbesOnTheWire(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tcp_sock_set_keepidle_locked re-arms the timer from the last receive: with
+// probes out that is overdue. The first connection shows the probe that an equal
+// KEEPIDLE costs, the second that Apply does not cost it.
+func TestApplyWhileProbing(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Second, Interval: 10 * time.Second, Count: 9}
+	off := c
+	off.Disable = true
+	ln := tcptest.PlainListen(t, "tcp4")
+	written, peer1 := tcptest.Pair(t, &keepalive.Dialer{Config: off}, ln)
+	applied, peer2 := tcptest.Pair(t, &keepalive.Dialer{Config: off}, ln)
+	netlab.MustSilence(t, peer1.(*net.TCPConn))
+	netlab.MustSilence(t, peer2.(*net.TCPConn))
+	// A probe that is answered would be followed by one only after 10 s.
+	require.NoError(t, c.Apply(written))
+	require.NoError(t, c.Apply(applied))
+	awaitProbes := func(conn net.Conn, n uint8) {
+		t.Helper()
+		tcptest.Await(t, "a probe", func() bool { return tcptest.TCPInfo(t, conn).Probes == n })
+	}
+	awaitProbes(written, 1)
+	awaitProbes(applied, 1)
+
+	require.NoError(t, c.Apply(applied))
+	if tcptest.Portable { // net writes what it is told
+		awaitProbes(applied, 2)
+		return
+	}
+	require.NoError(t, tcptest.Options(t, applied).Apply(applied))
+	tcptest.SetsockoptInt(t, written, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1)
+	awaitProbes(written, 2)
+	assert.EqualValues(t, 1, tcptest.TCPInfo(t, applied).Probes)
 }
 
 // packet is a TCP segment that carries no data.

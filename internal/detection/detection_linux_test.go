@@ -1,120 +1,86 @@
-//go:build ignore
-
-package keepalive_test
+// Package detection times how long the kernel takes to give a silent peer up,
+// and holds that against the policy, DetectionTime and Plan. It needs no more
+// than socket options, so that it runs under qemu-user too.
+package detection
 
 import (
 	"crypto/tls"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
-const tcpEstablished = 1 // TCP_ESTABLISHED of include/net/tcp_states.h
+func TestMain(m *testing.M) { netlab.Main(m) }
 
-// silenced returns a connection that c was set on and whose peer has gone
-// silent after they exchanged a byte, and a time just before that exchange.
-func silenced(t *testing.T, c keepalive.Config, accepted, withTLS bool) (conn net.Conn, since time.Time) {
-	t.Helper()
-	var peer net.Conn
-	if accepted {
-		peer, conn = pair(t, new(net.Dialer), listen(t, &keepalive.ListenConfig{Config: c}, "tcp4"))
-	} else {
-		conn, peer = pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
-	}
-	wire := []net.Conn{conn, peer}
-	if withTLS {
-		server, client := testTLS(t)
-		conn, peer = tls.Client(conn, client), tls.Server(peer, server)
-	}
-	since = exchange(t, conn, peer)
-	settled(t, wire...)
-	netlab.MustSilence(t, wire[1].(*net.TCPConn))
-	return conn, since
+// ends holds the ends of a connection that can have the policy.
+var ends = map[string]func(t testing.TB, c keepalive.Config) (conn, peer net.Conn){
+	"dialed":   tcptest.DialPair,
+	"accepted": tcptest.AcceptPair,
 }
 
-// exchange sends a byte each way, and returns a time just before the last one.
-func exchange(t *testing.T, conn, peer net.Conn) (since time.Time) {
-	t.Helper()
-	echoed := make(chan error, 1)
-	go func() {
-		b := make([]byte, 1)
-		_, err := peer.Read(b)
-		since = time.Now()
-		if err == nil {
-			_, err = peer.Write(b)
-		}
-		echoed <- err
-	}()
-	_, err := conn.Write([]byte("x"))
-	require.NoError(t, err)
-	_, err = conn.Read(make([]byte, 1))
-	require.NoError(t, err)
-	require.NoError(t, <-echoed)
-	return since
+func plain(_ testing.TB, conn, peer net.Conn) (net.Conn, net.Conn) { return conn, peer }
+
+func withTLS(t testing.TB, conn, peer net.Conn) (net.Conn, net.Conn) {
+	server, client := tcptest.TLSConfigs(t)
+	return tls.Client(conn, client), tls.Server(peer, server)
 }
 
 func TestDeadPeerIsNoticed(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name              string
-		accepted, withTLS bool
-	}{
-		{"dialed", false, false},
-		{"accepted", true, false},
-		{"dialed TLS", false, true},
-		{"accepted TLS", true, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			conn, since := silenced(t, quick, tt.accepted, tt.withTLS)
-			conn.SetReadDeadline(time.Now().Add(time.Minute))
-			_, err := conn.Read(make([]byte, 1))
-			within(t, since, 4*time.Second, 4500*time.Millisecond)
-			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
-		})
-		t.Run(tt.name+" with the system's timing", func(t *testing.T) {
-			t.Parallel()
-			conn, since := silenced(t, keepalive.Config{}, tt.accepted, tt.withTLS)
-			stillOpen(t, conn, since.Add(5*time.Second))
-		})
+	for end, open := range ends {
+		for suffix, wrap := range map[string]func(t testing.TB, conn, peer net.Conn) (net.Conn, net.Conn){"": plain, " TLS": withTLS} {
+			silent := func(t *testing.T, c keepalive.Config) (conn net.Conn, since time.Time) {
+				conn, peer := open(t, c)
+				conn, peer = wrap(t, conn, peer)
+				return conn, tcptest.Silence(t, conn, peer)
+			}
+			t.Run(end+suffix, func(t *testing.T) {
+				t.Parallel()
+				conn, since := silent(t, tcptest.Quick)
+				err := tcptest.Read(conn)
+				tcptest.AssertWithin(t, since, 4*time.Second, 4500*time.Millisecond)
+				assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+			})
+			t.Run(end+suffix+" with the system's timing", func(t *testing.T) {
+				t.Parallel()
+				conn, since := silent(t, keepalive.Config{})
+				tcptest.AssertOpenUntil(t, conn, since.Add(5*time.Second))
+			})
+		}
 	}
 }
 
 func TestUserTimeoutBoundsDataInFlight(t *testing.T) {
 	t.Parallel()
-	withTimeout := quick
+	withTimeout := tcptest.Quick
 	withTimeout.UserTimeout = 3500 * time.Millisecond
-	for _, accepted := range []bool{false, true} {
-		name := map[bool]string{false: "dialed", true: "accepted"}[accepted]
-		t.Run(name, func(t *testing.T) {
+	for end, open := range ends {
+		t.Run(end, func(t *testing.T) {
 			t.Parallel()
-			if refused(t, withTimeout) {
-				return
-			}
-			conn, _ := silenced(t, withTimeout, accepted, false)
+			tcptest.SkipUnsupported(t, withTimeout)
+			conn, peer := open(t, withTimeout)
+			tcptest.Silence(t, conn, peer)
 			since := time.Now()
-			_, err := conn.Write([]byte("never acknowledged"))
-			require.NoError(t, err)
-			conn.SetReadDeadline(time.Now().Add(time.Minute))
-			_, err = conn.Read(make([]byte, 1))
-			within(t, since, 3500*time.Millisecond, 4500*time.Millisecond)
+			require.NoError(t, tcptest.Write(conn))
+			err := tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, 3500*time.Millisecond, 4500*time.Millisecond)
 			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 		})
-		t.Run(name+" without", func(t *testing.T) {
+		t.Run(end+" without", func(t *testing.T) {
 			t.Parallel()
-			conn, _ := silenced(t, quick, accepted, false)
+			conn, peer := open(t, tcptest.Quick)
+			tcptest.Silence(t, conn, peer)
 			since := time.Now()
-			_, err := conn.Write([]byte("never acknowledged"))
-			require.NoError(t, err)
-			stillOpen(t, conn, since.Add(6*time.Second))
+			require.NoError(t, tcptest.Write(conn))
+			tcptest.AssertOpenUntil(t, conn, since.Add(6*time.Second))
 		})
 	}
 }
@@ -123,9 +89,7 @@ func TestUserTimeoutBoundsDataInFlight(t *testing.T) {
 func TestUserTimeoutBoundsConnecting(t *testing.T) {
 	t.Parallel()
 	c := keepalive.Config{UserTimeout: 2 * time.Second}
-	if refused(t, c) {
-		return
-	}
+	tcptest.SkipUnsupported(t, c)
 	netlab.NewNamespace(t)
 	// A full backlog drops further SYNs.
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -133,32 +97,14 @@ func TestUserTimeoutBoundsConnecting(t *testing.T) {
 	defer unix.Close(fd)
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 5432}))
 	require.NoError(t, unix.Listen(fd, 0))
-	first, err := net.Dial("tcp4", "127.0.0.1:5432")
+	first, err := net.DialTimeout("tcp4", "127.0.0.1:5432", time.Minute)
 	require.NoError(t, err)
 	defer first.Close()
 
 	since := time.Now()
-	_, err = (&keepalive.Dialer{Config: c}).Dial("tcp4", "127.0.0.1:5432")
-	within(t, since, 2*time.Second, 2500*time.Millisecond)
+	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: time.Minute}, Config: c}
+	_, err = d.Dial("tcp4", "127.0.0.1:5432")
+	tcptest.AssertWithin(t, since, 2*time.Second, 2500*time.Millisecond)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 	assert.False(t, keepalive.IsPeerLost(err), "there was none to lose")
-}
-
-// within asserts how long ago since was. The kernel may be late, never early.
-func within(t *testing.T, since time.Time, least, most time.Duration) {
-	t.Helper()
-	took := time.Since(since)
-	t.Logf("noticed after %.2f s", took.Seconds())
-	assert.GreaterOrEqual(t, took, least)
-	assert.LessOrEqual(t, took, most)
-}
-
-// stillOpen reads until the deadline and asserts that the kernel has not given
-// the connection up by then.
-func stillOpen(t *testing.T, conn net.Conn, deadline time.Time) {
-	t.Helper()
-	conn.SetReadDeadline(deadline)
-	_, err := conn.Read(make([]byte, 1))
-	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	assert.EqualValues(t, tcpEstablished, tcpInfo(t, conn).State)
 }

@@ -1,17 +1,15 @@
-//go:build ignore
-
-package keepalive_test
+package detection
 
 import (
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -45,7 +43,7 @@ func TestDetectionTimeWithTheSystemsDefaults(t *testing.T) {
 		netlab.Sysctl(t, "tcp_keepalive_time", tt.idle)
 		netlab.Sysctl(t, "tcp_keepalive_intvl", tt.interval)
 		netlab.Sysctl(t, "tcp_keepalive_probes", tt.probes)
-		if !native {
+		if tcptest.Portable {
 			tt.want, tt.never = ofDocumented(t, tt.config), false
 		}
 		d, ok := tt.config.DetectionTime()
@@ -121,13 +119,13 @@ func TestDetectionTimeIsTheKernelsBySysctl(t *testing.T) {
 			netlab.Sysctl(t, "tcp_keepalive_intvl", tt.interval)
 			netlab.Sysctl(t, "tcp_keepalive_probes", tt.probes)
 			d, ok := keepalive.Config{}.DetectionTime()
-			if !native {
+			if tcptest.Portable {
 				assert.Equal(t, ofDocumented(t, keepalive.Config{}), d)
 				return
 			}
 			if !ok {
-				conn, since := silenced(t, keepalive.Config{}, false, false)
-				stillOpen(t, conn, since.Add(4*time.Second))
+				conn, since := tcptest.DialSilent(t, keepalive.Config{})
+				tcptest.AssertOpenUntil(t, conn, since.Add(4*time.Second))
 				return
 			}
 			assertNoticed(t, keepalive.Config{}, d, latest(d)+500*time.Millisecond)
@@ -150,21 +148,16 @@ func TestDetectionTimeWithALateProbe(t *testing.T) {
 func TestDetectionTimeAfterAnAnsweredProbe(t *testing.T) {
 	t.Parallel()
 	c := keepalive.Config{Idle: time.Second, Interval: 3 * time.Second, Count: 1}
-	conn, peer := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
-	exchange(t, conn, peer)
-	settled(t, conn, peer)
-	require.Eventually(t, func() bool { // the probe has been answered
-		info := tcpInfo(t, conn)
-		return info.Last_ack_recv+500 < info.Last_data_recv
-	}, 5*time.Second, time.Millisecond)
-	since := time.Now().Add(-time.Duration(tcpInfo(t, conn).Last_ack_recv) * time.Millisecond)
+	conn, peer := tcptest.DialPair(t, c)
+	since := tcptest.Exchange(t, conn, peer)
+	// The first probe is due at Idle, the second an Interval later.
+	time.Sleep(time.Until(since.Add(latest(c.Idle) + c.Interval/2)))
 	netlab.MustSilence(t, peer.(*net.TCPConn))
 
 	d, _ := c.DetectionTime()
 	late := c.Interval - c.Idle
-	conn.SetReadDeadline(time.Now().Add(time.Minute))
-	_, err := conn.Read(make([]byte, 1))
-	within(t, since, d+late-2*jiffy, latest(d+late)+500*time.Millisecond)
+	err := tcptest.Read(conn)
+	tcptest.AssertWithin(t, since, c.Idle+d+late-2*tcptest.Jiffy, latest(c.Idle)+latest(d+late)+500*time.Millisecond)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 }
 
@@ -172,21 +165,14 @@ func TestDetectionTimeAfterAnAnsweredProbe(t *testing.T) {
 // of kernel/time/timer.c keeps to 1/8 of what it waits for.
 func latest(d time.Duration) time.Duration { return d / 8 * 9 }
 
-// jiffy is the longest that there is, with HZ=100. The kernel counts them from
-// the one in which a segment arrived.
-const jiffy = 10 * time.Millisecond
-
 // assertNoticed asserts how long the kernel takes to give a silent peer up that
 // c holds an idle connection to.
 func assertNoticed(t *testing.T, c keepalive.Config, least, most time.Duration) {
 	t.Helper()
-	if refused(t, c) {
-		return
-	}
-	conn, since := silenced(t, c, false, false)
-	conn.SetReadDeadline(since.Add(most + time.Minute))
-	_, err := conn.Read(make([]byte, 1))
-	within(t, since, least-jiffy, most)
+	tcptest.SkipUnsupported(t, c)
+	conn, since := tcptest.DialSilent(t, c)
+	err := tcptest.Read(conn)
+	tcptest.AssertWithin(t, since, least-tcptest.Jiffy, most)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 }
 
@@ -207,60 +193,14 @@ func TestPlanIsInTime(t *testing.T) {
 			t.Parallel()
 			c, err := keepalive.Plan(keepalive.Target{Detect: detect, Unacked: true})
 			require.NoError(t, err)
-			if refused(t, c) {
-				return
-			}
-			conn, _ := silenced(t, c, true, false)
+			tcptest.SkipUnsupported(t, c)
+			conn, peer := tcptest.AcceptPair(t, c)
+			tcptest.Silence(t, conn, peer)
 			since := time.Now()
-			_, err = conn.Write([]byte("never acknowledged"))
-			require.NoError(t, err)
-			conn.SetReadDeadline(time.Now().Add(time.Minute))
-			_, err = conn.Read(make([]byte, 1))
-			within(t, since, c.UserTimeout, detect)
+			require.NoError(t, tcptest.Write(conn))
+			err = tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, c.UserTimeout, detect)
 			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 		})
-	}
-}
-
-// A firewall with a timeout of 5 s still knows a connection that a plan for that
-// holds, though it has been idle for 12 s, and has forgotten one without probes.
-func TestPlanKeepsThePath(t *testing.T) {
-	t.Parallel()
-	const timeout = 5 * time.Second
-	c, err := keepalive.Plan(keepalive.Target{IdleLimit: timeout})
-	require.NoError(t, err)
-	lab := netlab.NewLab(t, netlab.Rules{Established: timeout})
-	for _, network := range []string{"tcp4", "tcp6"} {
-		ln := lab.Server.Listen(t, &keepalive.ListenConfig{Config: keepalive.Config{Disable: true}}, network, 0)
-		for _, tt := range []struct {
-			config   keepalive.Config
-			answered bool
-		}{
-			{c, true},
-			{keepalive.Config{Disable: true}, false},
-		} {
-			d := &keepalive.Dialer{Config: tt.config}
-			client, err := lab.Client.Within(d.DialContext)(t.Context(), network, ln.Addr().String())
-			require.NoError(t, err)
-			t.Cleanup(func() { client.Close() })
-			server, err := ln.Accept()
-			require.NoError(t, err)
-			t.Cleanup(func() { server.Close() })
-			t.Run(fmt.Sprintf("%s %+v", network, tt.config), func(t *testing.T) {
-				t.Parallel()
-				exchange(t, client, server)
-				time.Sleep(12 * time.Second)
-				_, err := client.Write([]byte("x"))
-				require.NoError(t, err)
-				server.SetReadDeadline(time.Now().Add(time.Second))
-				_, err = server.Read(make([]byte, 1))
-				if tt.answered {
-					require.NoError(t, err)
-					exchange(t, client, server)
-				} else {
-					require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-				}
-			})
-		}
 	}
 }

@@ -1,6 +1,6 @@
-//go:build ignore && !keepalive_portable
+//go:build !keepalive_portable
 
-package keepalive_test
+package faults
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -60,9 +61,6 @@ var (
 	noBound  = promise{err: os.ErrDeadlineExceeded, least: watched}
 )
 
-// tick is how exact the kernel's clock is: 1/HZ is 10 ms at most.
-const tick = 10 * time.Millisecond
-
 // errorAfter promises an error after d. The kernel's timers may be 1/8 late.
 func errorAfter(d time.Duration, err error) promise {
 	p := promise{err: err, least: d, most: d*9/8 + 500*time.Millisecond}
@@ -95,35 +93,35 @@ type outcome struct {
 }
 
 func faults() []fault {
-	idle, _ := quick.DetectionTime()
+	idle, _ := tcptest.Quick.DetectionTime()
 	idleWithTimeout, _ := quickWithTimeout.DetectionTime()
 	inFlight, firstProbe := quickWithTimeout.UserTimeout, slower.Idle
 	const drop, reset, unreachable = netlab.Drop, netlab.Reset, netlab.Unreachable
 	return []fault{
-		{"peer's link down, idle", quick, drop, whileIdle(linkDown), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"peer's link down, idle", tcptest.Quick, drop, whileIdle(linkDown), errorAfter(idle, syscall.ETIMEDOUT)},
 		{"peer's link down, idle", quickWithTimeout, drop, whileIdle(linkDown), errorAfter(idleWithTimeout, syscall.ETIMEDOUT)},
-		{"peer's link down, data in flight", quick, drop, inFlightWhen(linkDown), noBound},
+		{"peer's link down, data in flight", tcptest.Quick, drop, inFlightWhen(linkDown), noBound},
 		{"peer's link down, data in flight", quickWithTimeout, drop, inFlightWhen(linkDown), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
-		{"firewall forgets, idle", quick, drop, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
-		{"firewall forgets, data in flight", quick, drop, inFlightWhen(forget), noBound},
+		{"firewall forgets, idle", tcptest.Quick, drop, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"firewall forgets, data in flight", tcptest.Quick, drop, inFlightWhen(forget), noBound},
 		{"firewall forgets, data in flight", quickWithTimeout, drop, inFlightWhen(forget), errorAfter(inFlight, syscall.ETIMEDOUT)},
 		{"firewall forgets and answers with a reset, idle", slower, reset, whileIdle(forget), errorAfter(firstProbe, syscall.ECONNRESET)},
 		{"firewall forgets and answers with a reset, data in flight", slower, reset, inFlightWhen(forget), errorAfter(0, syscall.ECONNRESET)},
-		{"firewall forgets and answers ICMP unreachable, idle", quick, unreachable, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
-		{"firewall forgets and answers ICMP unreachable, data in flight", quick, unreachable, inFlightWhen(forget), noBound},
+		{"firewall forgets and answers ICMP unreachable, idle", tcptest.Quick, unreachable, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"firewall forgets and answers ICMP unreachable, data in flight", tcptest.Quick, unreachable, inFlightWhen(forget), noBound},
 		{"firewall forgets and answers ICMP unreachable, data in flight", quickWithTimeout, unreachable, inFlightWhen(forget), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
 		{"peer's machine restarts, idle", slower, drop, whileIdle(reboot), errorAfter(firstProbe, syscall.ECONNRESET)},
 		{"peer's machine restarts, data in flight", slower, drop, inFlightWhen(reboot), errorAfter(0, syscall.ECONNRESET)},
-		{"peer stops reading for 8 s", quick, drop, stopReading, survives},
+		{"peer stops reading for 8 s", tcptest.Quick, drop, stopReading, survives},
 		{"peer stops reading for 8 s", quickWithTimeout, drop, stopReading, errorAfter(inFlight, syscall.ETIMEDOUT)},
 		{"one probe of three lost", slower, drop, loseProbes(1), survives},
 		{"two probes of three lost", slower, drop, loseProbes(2), survives},
 		{"peer's link down for 5 s, idle", slower, drop, shortOutage(0), survives},
 		{"peer's link down for 5 s, data in flight both ways", slower, drop, shortOutage(100_000), survives},
-		{"connecting to a silent host", quick, drop, connectSilent, noBound},
+		{"connecting to a silent host", tcptest.Quick, drop, connectSilent, noBound},
 		{"connecting to a silent host", quickWithTimeout, drop, connectSilent, errorAfter(inFlight, syscall.ETIMEDOUT)},
-		{"MPTCP client's link down, `ListenConfig`", quick, drop, mptcpClientDown(listenConfigOf), errorAfter(idle, syscall.ETIMEDOUT)},
-		{"MPTCP client's link down, `NewListener` around `net.Listen`, `net.mptcp.close_timeout` = 2", quick, drop, mptcpClientDown(newListenerOf), errorAfter(idle+closeTimeout, syscall.ENOTCONN)},
+		{"MPTCP client's link down, `ListenConfig`", tcptest.Quick, drop, mptcpClientDown(listenConfigOf), errorAfter(idle, syscall.ETIMEDOUT)},
+		{"MPTCP client's link down, `NewListener` around `net.Listen`, `net.mptcp.close_timeout` = 2", tcptest.Quick, drop, mptcpClientDown(newListenerOf), errorAfter(idle+closeTimeout, syscall.ENOTCONN)},
 	}
 }
 
@@ -166,9 +164,10 @@ func newScene(t *testing.T, f fault, network string) *scene {
 	t.Helper()
 	s := &scene{Lab: netlab.NewLab(t, netlab.Rules{Unknown: f.unknown}), network: network, policy: f.policy}
 	s.ln = s.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, network, 0)
-	s.Client.Do(func() { s.client, s.server = pair(t, &keepalive.Dialer{Config: f.policy}, s.ln) })
-	exchange(t, s.client, s.server)
-	settled(t, s.client, s.server)
+	d := &keepalive.Dialer{Config: f.policy}
+	s.client, s.server = tcptest.Pair(t, tcptest.DialFunc(s.Client.Within(d.DialContext)), s.ln)
+	tcptest.Exchange(t, s.client, s.server)
+	tcptest.AwaitAcked(t, s.client, s.server)
 	return s
 }
 
@@ -193,7 +192,7 @@ func (p promise) check(t *testing.T, network string, got outcome) {
 		return
 	}
 	require.ErrorIs(t, got.err, p.err)
-	assert.GreaterOrEqual(t, got.took, p.least-tick)
+	assert.GreaterOrEqual(t, got.took, p.least-tcptest.Jiffy)
 	switch {
 	case p == noBound:
 	case network == "tcp4":
@@ -240,8 +239,7 @@ func inFlightWhen(strike func(*testing.T, *scene)) func(*testing.T, *scene) outc
 	return func(t *testing.T, s *scene) outcome {
 		strike(t, s)
 		since := time.Now()
-		_, err := s.client.Write([]byte("x"))
-		require.NoError(t, err)
+		require.NoError(t, tcptest.Write(s.client))
 		return failure(since, s.client)
 	}
 }
@@ -250,7 +248,7 @@ func inFlightWhen(strike func(*testing.T, *scene)) func(*testing.T, *scene) outc
 // been the answer to a probe: Idle counts from then.
 func received(t *testing.T, conn net.Conn) time.Time {
 	t.Helper()
-	info := tcpInfo(t, conn)
+	info := tcptest.TCPInfo(t, conn)
 	return time.Now().Add(-time.Millisecond * time.Duration(min(info.Last_ack_recv, info.Last_data_recv)))
 }
 
@@ -268,6 +266,8 @@ func stopReading(t *testing.T, s *scene) outcome {
 	require.NoError(t, s.client.(*net.TCPConn).SetWriteBuffer(64<<10)) // soon full
 	read := make(chan error, 1)
 	since := time.Now()
+	s.client.SetWriteDeadline(since.Add(3 * watched))
+	s.server.SetReadDeadline(since.Add(3 * watched))
 	time.AfterFunc(watched, func() {
 		_, err := io.CopyN(io.Discard, s.server, size)
 		read <- err
@@ -284,22 +284,14 @@ func stopReading(t *testing.T, s *scene) outcome {
 func loseProbes(n uint8) func(*testing.T, *scene) outcome {
 	return func(t *testing.T, s *scene) outcome {
 		s.Block(t)
-		eventually(t, func() bool { return tcpInfo(t, s.client).Probes == n })
+		tcptest.Await(t, "probes", func() bool { return tcptest.TCPInfo(t, s.client).Probes == n })
 		s.Unblock(t)
-		eventually(t, func() bool {
-			unanswered := tcpInfo(t, s.client).Probes
+		tcptest.Await(t, "an answer", func() bool {
+			unanswered := tcptest.TCPInfo(t, s.client).Probes
 			require.LessOrEqual(t, unanswered, n+1, "the next one is answered")
 			return unanswered == 0
 		})
 		return survived(t, s, 1)
-	}
-}
-
-func eventually(t *testing.T, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(2 * watched); !condition(); {
-		require.True(t, time.Now().Before(deadline))
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -314,13 +306,13 @@ func shortOutage(size int) func(*testing.T, *scene) outcome {
 			go func() { done <- survived(t, s, size) }()
 		}
 		<-up
-		info := tcpInfo(t, s.client)
+		info := tcptest.TCPInfo(t, s.client)
 		assert.NotZero(t, info.Probes+info.Retransmits, "lost")
 		s.Server.LinkUp(t)
 		if size > 0 {
 			return <-done
 		}
-		eventually(t, func() bool { return tcpInfo(t, s.client).Probes == 0 })
+		tcptest.Await(t, "an answer", func() bool { return tcptest.TCPInfo(t, s.client).Probes == 0 })
 		return survived(t, s, 1)
 	}
 }
@@ -380,13 +372,8 @@ func mptcpClientDown(listen func(*testing.T, *scene) net.Listener) func(*testing
 		assert.Equal(t, "60\n", string(byDefault))
 
 		ln := listen(t, s)
-		client, err := s.Client.Within(mptcpDialer().DialContext)(t.Context(), s.network, ln.Addr().String())
-		require.NoError(t, err)
-		defer client.Close()
-		server, err := ln.Accept()
-		require.NoError(t, err)
-		defer server.Close()
-		exchange(t, server, client)
+		client, server := tcptest.Pair(t, tcptest.DialFunc(s.Client.Within(tcptest.MPTCPDialer().DialContext)), ln)
+		tcptest.Exchange(t, server, client)
 		s.Client.LinkDown(t)
 		return failure(received(t, server), server)
 	}
@@ -398,7 +385,7 @@ func listenConfigOf(t *testing.T, s *scene) net.Listener {
 
 func newListenerOf(t *testing.T, s *scene) net.Listener {
 	mptcp := s.Server.Listen(t, new(net.ListenConfig), s.network, 0)
-	assert.Equal(t, unix.IPPROTO_MPTCP, sockopt(t, mptcp, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+	require.Equal(t, unix.IPPROTO_MPTCP, tcptest.Protocol(t, mptcp))
 	ln, err := keepalive.NewListener(mptcp, s.policy)
 	require.NoError(t, err)
 	return ln
@@ -408,7 +395,7 @@ func newListenerOf(t *testing.T, s *scene) net.Listener {
 // that were measured, or writes it there.
 func compareFaults(t *testing.T, table string) {
 	t.Helper()
-	const path = "docs/faults.md"
+	const path = "../../docs/faults.md"
 	doc, err := os.ReadFile(path)
 	require.NoError(t, err)
 	kept := regexp.MustCompile(`(?m)(^\|.*\n)+`)
@@ -416,7 +403,7 @@ func compareFaults(t *testing.T, table string) {
 		require.NoError(t, os.WriteFile(path, kept.ReplaceAllLiteral(doc, []byte(table)), 0))
 		return
 	}
-	assert.Equal(t, untimed(table), untimed(string(kept.Find(doc))), "go test -run '^TestFaults$' -update-faults .")
+	assert.Equal(t, untimed(table), untimed(string(kept.Find(doc))), "go test ./internal/faults -run '^TestFaults$' -update-faults")
 }
 
 // untimed leaves the measured times out of a table: those to a hundredth of a

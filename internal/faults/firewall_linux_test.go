@@ -1,19 +1,21 @@
-//go:build ignore
-
-package keepalive_test
+// Package faults makes what goes wrong between two hosts, the table of
+// docs/faults.md, and holds what a policy promises then.
+package faults
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 // A firewall forgets a connection that is idle for longer than its timeout.
 // Only where probes come sooner is the next write answered, ever.
@@ -23,7 +25,7 @@ func TestIdleBehindFirewall(t *testing.T) {
 		forgets, idle time.Duration
 		config        keepalive.Config
 	}{
-		{3 * time.Second, 8 * time.Second, quick},
+		{3 * time.Second, 8 * time.Second, tcptest.Quick},
 		// 60/5/3 and what it is for, six times as fast. It takes two probes
 		// to get through.
 		{10 * time.Second, 21 * time.Second, keepalive.Config{Idle: 6 * time.Second, Interval: time.Second, Count: 3}},
@@ -42,17 +44,16 @@ func TestIdleBehindFirewall(t *testing.T) {
 				for _, network := range []string{"tcp4", "tcp6"} {
 					t.Run(name+" "+network, func(t *testing.T) {
 						t.Parallel()
-						conn := dialEcho(t, lab, network, client.dial)
-						echoed(t, conn)
+						conn, peer := dialAcross(t, lab, network, client.dial)
+						tcptest.Exchange(t, conn, peer)
 						time.Sleep(tt.idle)
 						if client.answered {
-							echoed(t, conn)
+							tcptest.Exchange(t, conn, peer)
 							return
 						}
-						_, err := conn.Write([]byte("x"))
-						require.NoError(t, err)
-						stillOpen(t, conn, time.Now().Add(2*time.Second))
-						assert.NotZero(t, tcpInfo(t, conn).Unacked)
+						require.NoError(t, tcptest.Write(conn))
+						tcptest.AssertOpenUntil(t, conn, time.Now().Add(2*time.Second))
+						assert.NotZero(t, tcptest.TCPInfo(t, conn).Unacked)
 					})
 				}
 			}
@@ -60,31 +61,41 @@ func TestIdleBehindFirewall(t *testing.T) {
 	}
 }
 
-// dialEcho connects, through the firewall, to a server that sends back what it
-// reads, and probes nobody.
-func dialEcho(t *testing.T, lab *netlab.Lab, network string, dial netlab.DialFunc) net.Conn {
-	t.Helper()
-	ln := lab.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, network, 0)
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		io.Copy(conn, conn)
-	}()
-	conn, err := lab.Client.Within(dial)(t.Context(), network, ln.Addr().String())
+// A firewall with a timeout of 5 s still knows a connection that a plan for that
+// holds, though it has been idle for 12 s, and has forgotten one without probes.
+func TestPlanKeepsThePath(t *testing.T) {
+	t.Parallel()
+	const timeout = 5 * time.Second
+	c, err := keepalive.Plan(keepalive.Target{IdleLimit: timeout})
 	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	lab := netlab.NewLab(t, netlab.Rules{Established: timeout})
+	for _, tt := range []struct {
+		config   keepalive.Config
+		answered bool
+	}{
+		{c, true},
+		{keepalive.Config{Disable: true}, false},
+	} {
+		for _, network := range []string{"tcp4", "tcp6"} {
+			t.Run(fmt.Sprint(network, " ", tt.config), func(t *testing.T) {
+				t.Parallel()
+				client, server := dialAcross(t, lab, network, (&keepalive.Dialer{Config: tt.config}).DialContext)
+				tcptest.Exchange(t, client, server)
+				time.Sleep(12 * time.Second)
+				if tt.answered {
+					tcptest.Exchange(t, client, server)
+					return
+				}
+				require.NoError(t, tcptest.Write(client))
+				tcptest.AssertOpenUntil(t, server, time.Now().Add(time.Second))
+			})
+		}
+	}
 }
 
-// echoed asserts that a byte comes back.
-func echoed(t *testing.T, conn net.Conn) {
+// dialAcross connects through the firewall to a server that probes nobody.
+func dialAcross(t *testing.T, lab *netlab.Lab, network string, dial netlab.DialFunc) (client, server net.Conn) {
 	t.Helper()
-	_, err := conn.Write([]byte("x"))
-	require.NoError(t, err)
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	_, err = conn.Read(make([]byte, 1))
-	require.NoError(t, err)
+	ln := lab.Server.Listen(t, &keepalive.ListenConfig{Config: keepalive.Config{Disable: true}}, network, 0)
+	return tcptest.Pair(t, tcptest.DialFunc(lab.Client.Within(dial)), ln)
 }

@@ -1,6 +1,4 @@
-//go:build ignore
-
-package keepalive_test
+package readback
 
 import (
 	"context"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -21,8 +20,8 @@ import (
 func TestNoDescriptorLeaks(t *testing.T) {
 	refused := errors.New("refused by the hook")
 	hook := func(string, string, syscall.RawConn) error { return refused }
-	plain := plainListen(t, "tcp4")
-	mptcp := mptcpListen(t)
+	plain := tcptest.PlainListen(t, "tcp4")
+	mptcp := tcptest.MPTCPListen(t)
 	address := plain.Addr().String()
 	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -33,40 +32,40 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	acceptUDP := func() error {
 		conn, err := dialUDP(t.Context(), "", "")
 		require.NoError(t, err)
-		ln, err := keepalive.NewListener(&scripted{plain, []net.Conn{conn}}, keepalive.Config{})
+		ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: plain, Conns: []net.Conn{conn}}, keepalive.Config{})
 		require.NoError(t, err)
-		return second(ln.Accept())
+		return tcptest.Err(ln.Accept())
 	}
 
 	for name, fail := range map[string]func() error{
 		"Dialer, hook": func() error {
-			return second((&keepalive.Dialer{NetDialer: &net.Dialer{Control: hook}}).Dial("tcp4", address))
+			return tcptest.Err((&keepalive.Dialer{NetDialer: &net.Dialer{Control: hook}}).Dial("tcp4", address))
 		},
 		"Dialer, invalid": func() error {
-			return second((&keepalive.Dialer{Config: keepalive.Config{Count: -1}}).Dial("tcp4", address))
+			return tcptest.Err((&keepalive.Dialer{Config: keepalive.Config{Count: -1}}).Dial("tcp4", address))
 		},
-		"Dialer, refused": func() error { return second(dialInstead().Dial("tcp4", address)) },
+		"Dialer, refused": func() error { return tcptest.Err(dialInstead().Dial("tcp4", address)) },
 		"Dialer, network": func() error {
-			return second(new(keepalive.Dialer).Dial("tcp6", address))
+			return tcptest.Err(new(keepalive.Dialer).Dial("tcp6", address))
 		},
 		"ListenConfig, hook": func() error {
-			return second((&keepalive.ListenConfig{NetListenConfig: &net.ListenConfig{Control: hook}}).Listen(t.Context(), "tcp4", "127.0.0.1:0"))
+			return tcptest.Err((&keepalive.ListenConfig{NetListenConfig: &net.ListenConfig{Control: hook}}).Listen(t.Context(), "tcp4", "127.0.0.1:0"))
 		},
 		"ListenConfig, in use": func() error {
-			return second(new(keepalive.ListenConfig).Listen(t.Context(), "tcp4", address))
+			return tcptest.Err(new(keepalive.ListenConfig).Listen(t.Context(), "tcp4", address))
 		},
 		"NewListener, MPTCP": func() error {
-			return second(keepalive.NewListener(mptcp, keepalive.Config{UserTimeout: time.Second}))
+			return tcptest.Err(keepalive.NewListener(mptcp, keepalive.Config{UserTimeout: time.Second}))
 		},
 		"Accept, no TCP": acceptUDP,
 		"WrapDial, no TCP": func() error {
-			return second(keepalive.Config{}.WrapDial(dialUDP)(t.Context(), "tcp", ""))
+			return tcptest.Err(keepalive.Config{}.WrapDial(dialUDP)(t.Context(), "tcp", ""))
 		},
 		"Apply, Get, no TCP": func() error {
 			conn, err := dialUDP(t.Context(), "", "")
 			require.NoError(t, err)
 			defer conn.Close()
-			return errors.Join(keepalive.Config{}.Apply(conn), second(keepalive.Get(conn)))
+			return errors.Join(keepalive.Config{}.Apply(conn), tcptest.Err(keepalive.Get(conn)))
 		},
 	} {
 		assert.Error(t, fail(), name) // opens what is opened once: the poller, resolv.conf

@@ -1,6 +1,4 @@
-//go:build ignore
-
-package keepalive_test
+package readback
 
 import (
 	"crypto/tls"
@@ -11,81 +9,81 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
 func TestListenReturnsTCPListener(t *testing.T) {
-	ln := listen(t, new(keepalive.ListenConfig), "tcp")
-	if native {
+	ln := tcptest.Listen(t, new(keepalive.ListenConfig), "tcp")
+	if !tcptest.Portable {
 		assert.IsType(t, new(net.TCPListener), ln)
 	} else {
 		assert.IsType(t, new(keepalive.Listener), ln)
 	}
-	_, accepted := pair(t, new(net.Dialer), ln)
+	_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 	assert.IsType(t, new(net.TCPConn), accepted)
 }
 
 func TestListenIsPlainTCP(t *testing.T) {
 	nlc := new(net.ListenConfig)
 	nlc.SetMultipathTCP(true)
-	ln := listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: possible(keepalive.Config{UserTimeout: time.Second})}, "tcp")
-	_, accepted := pair(t, mptcpDialer(), ln)
-	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, accepted, unix.SOL_SOCKET, unix.SO_PROTOCOL))
+	ln := tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: tcptest.Supported(keepalive.Config{UserTimeout: time.Second})}, "tcp")
+	_, accepted := tcptest.Pair(t, tcptest.MPTCPDialer(), ln)
+	assert.Equal(t, unix.IPPROTO_TCP, tcptest.Protocol(t, accepted))
 }
 
 // A socket-activated service is handed its listener as a file. net then knows
 // nothing of the ListenConfig that it was opened with.
 func TestNewListenerOfFileListener(t *testing.T) {
-	opened := plainListen(t, "tcp4")
+	opened := tcptest.PlainListen(t, "tcp4")
 	file, err := opened.(*net.TCPListener).File()
 	require.NoError(t, err)
 	inherited, err := net.FileListener(file)
 	require.NoError(t, err)
 	file.Close()
 	defer inherited.Close()
-	_, accepted := pair(t, new(net.Dialer), inherited)
-	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, accepted))
+	_, accepted := tcptest.Pair(t, new(net.Dialer), inherited)
+	tcptest.AssertOptions(t, tcptest.NetDefault, accepted)
 
-	c := possible(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 4, UserTimeout: 75 * time.Second})
+	c := tcptest.Supported(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 4, UserTimeout: 75 * time.Second})
 	ln, err := keepalive.NewListener(inherited, c)
 	require.NoError(t, err)
-	_, accepted = pair(t, new(net.Dialer), ln)
-	assertHolds(t, c, accepted)
+	_, accepted = tcptest.Pair(t, new(net.Dialer), ln)
+	tcptest.AssertOptions(t, c, accepted)
 }
 
 // What the listening socket holds by the time of Accept makes no difference.
 func TestNewListenerOfAListenerThatChanges(t *testing.T) {
-	inner := plainListen(t, "tcp4")
+	inner := tcptest.PlainListen(t, "tcp4")
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	ln, err := keepalive.NewListener(inner, c)
 	require.NoError(t, err)
-	onFd(t, inner, func(fd int) {
-		require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5000))
-		require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
-	})
-	_, accepted := pair(t, new(net.Dialer), ln)
-	if native {
-		assertHolds(t, c, accepted)
+	tcptest.SetsockoptInt(t, inner, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 5000)
+	tcptest.SetsockoptInt(t, inner, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
+	if !tcptest.Portable {
+		tcptest.AssertOptions(t, c, accepted)
 	}
 }
 
 func TestNewListenerOfMPTCP(t *testing.T) {
-	mptcp := mptcpListen(t)
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	ln, err := keepalive.NewListener(mptcp, c)
+	ln, err := keepalive.NewListener(tcptest.MPTCPListen(t), c)
 	require.NoError(t, err)
-	_, accepted := pair(t, mptcpDialer(), ln)
-	assert.Equal(t, c, held(t, accepted))
-	_, accepted = pair(t, new(net.Dialer), ln)
-	assertHolds(t, c, accepted)
-
-	c.UserTimeout = time.Second
-	if refused(t, c) {
-		return
+	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
+		_, accepted := tcptest.Pair(t, d, ln)
+		tcptest.AssertOptions(t, c, accepted)
+		tcptest.AssertGet(t, c, accepted)
 	}
-	_, err = keepalive.NewListener(mptcp, c)
+}
+
+func TestNewListenerOfMPTCPWithUserTimeout(t *testing.T) {
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Second}
+	tcptest.SkipUnsupported(t, c)
+	mptcp := tcptest.MPTCPListen(t)
+	_, err := keepalive.NewListener(mptcp, c)
 	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_USER_TIMEOUT: ")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 
@@ -94,64 +92,49 @@ func TestNewListenerOfMPTCP(t *testing.T) {
 	hidden, err := keepalive.NewListener(tls.NewListener(mptcp, new(tls.Config)), c)
 	require.NoError(t, err)
 	for range 3 {
-		turnedAway, err := mptcpDialer().Dial("tcp", mptcp.Addr().String())
-		require.NoError(t, err)
-		defer turnedAway.Close()
-		served, err := net.Dial("tcp", mptcp.Addr().String())
-		require.NoError(t, err)
-		defer served.Close()
-		conn, err := hidden.Accept()
-		require.NoError(t, err)
-		defer conn.Close()
+		turnedAway := tcptest.Dial(t, tcptest.MPTCPDialer(), mptcp)
+		served, conn := tcptest.Pair(t, new(net.Dialer), hidden)
 		assert.Equal(t, served.LocalAddr(), conn.RemoteAddr())
-		assertHolds(t, c, conn)
-		assert.Equal(t, io.EOF, second(turnedAway.Read(make([]byte, 1))))
+		tcptest.AssertOptions(t, c, conn)
+		assert.Equal(t, io.EOF, tcptest.Read(turnedAway))
 	}
 
 	// Whatever its address says, what is TCP gets the policy or an error.
-	inner := &namedListener{scripted{mptcp, nil}, nowhere("tcp+tls")}
+	inner := &otherAddr{tcptest.FakeListener{Listener: mptcp}}
+	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
+		_, conn := tcptest.Pair(t, d, mptcp)
+		inner.Conns = append(inner.Conns, conn)
+	}
 	named, err := keepalive.NewListener(inner, c)
 	require.NoError(t, err)
-	for _, d := range []*net.Dialer{mptcpDialer(), new(net.Dialer)} {
-		dialed, err := d.Dial("tcp", mptcp.Addr().String())
-		require.NoError(t, err)
-		defer dialed.Close()
-		conn, err := mptcp.Accept()
-		require.NoError(t, err)
-		inner.conns = append(inner.conns, conn)
-	}
-	conn, err := named.Accept()
-	require.NoError(t, err)
-	assertHolds(t, c, conn)
+	tcptest.AssertOptions(t, c, tcptest.Accept(t, named))
 }
+
+// otherAddr is a listener whose address is of no network that net knows.
+type otherAddr struct{ tcptest.FakeListener }
+
+func (*otherAddr) Addr() net.Addr  { return (*otherAddr)(nil) }
+func (*otherAddr) Network() string { return "tcp+tls" }
+func (*otherAddr) String() string  { return "tcp+tls" }
 
 // A connection that is reset between its handshake and Accept is no reason to
 // end the accept loop.
 func TestAcceptAfterReset(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) (net.Listener, *net.Dialer){
-		"tcp":   func(t *testing.T) (net.Listener, *net.Dialer) { return plainListen(t, "tcp4"), new(net.Dialer) },
-		"mptcp": func(t *testing.T) (net.Listener, *net.Dialer) { return mptcpListen(t), mptcpDialer() },
+		"tcp":   func(t *testing.T) (net.Listener, *net.Dialer) { return tcptest.PlainListen(t, "tcp4"), new(net.Dialer) },
+		"mptcp": func(t *testing.T) (net.Listener, *net.Dialer) { return tcptest.MPTCPListen(t), tcptest.MPTCPDialer() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inner, d := open(t)
 			ln, err := keepalive.NewListener(inner, keepalive.Config{Idle: time.Minute})
 			require.NoError(t, err)
 			for range 20 {
-				conn, err := d.Dial("tcp", ln.Addr().String())
-				require.NoError(t, err)
+				conn := tcptest.Dial(t, d, ln)
 				require.NoError(t, conn.(*net.TCPConn).SetLinger(0))
 				conn.Close()
 			}
-			last, err := d.Dial("tcp", ln.Addr().String())
-			require.NoError(t, err)
-			defer last.Close()
-			for {
-				conn, err := ln.Accept()
-				require.NoError(t, err)
-				defer conn.Close()
-				if conn.RemoteAddr().String() == last.LocalAddr().String() {
-					break
-				}
+			last := tcptest.Dial(t, d, ln).LocalAddr().String()
+			for tcptest.Accept(t, ln).RemoteAddr().String() != last {
 			}
 		})
 	}
@@ -160,21 +143,19 @@ func TestAcceptAfterReset(t *testing.T) {
 // Connections inherit the UserTimeout of the listening socket, and net leaves it.
 func TestNewListenerSettlesUserTimeout(t *testing.T) {
 	given := keepalive.Config{UserTimeout: 5 * time.Second}
-	if refused(t, given) {
-		return
-	}
+	tcptest.SkipUnsupported(t, given)
 	lc := &net.ListenConfig{Control: given.Control}
 	lc.SetMultipathTCP(false)
 	for _, want := range []time.Duration{0, given.UserTimeout, 7 * time.Second} {
 		for name, inner := range map[string]net.Listener{
-			"none":      plainListen(t, "tcp4"),
-			"inherited": listen(t, lc, "tcp4"),
-			"accepted":  settingListener{plainListen(t, "tcp4").(*net.TCPListener), given},
+			"none":      tcptest.PlainListen(t, "tcp4"),
+			"inherited": tcptest.Listen(t, lc, "tcp4"),
+			"accepted":  settingListener{tcptest.PlainListen(t, "tcp4").(*net.TCPListener), given},
 		} {
 			ln, err := keepalive.NewListener(inner, keepalive.Config{UserTimeout: want})
 			require.NoError(t, err)
-			_, accepted := pair(t, new(net.Dialer), ln)
-			assert.Equal(t, int(want.Milliseconds()), kernel(t, accepted).UserTimeout, "%s %v", name, want)
+			_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
+			assert.Equal(t, want, tcptest.Options(t, accepted).UserTimeout, "%s %v", name, want)
 		}
 	}
 }

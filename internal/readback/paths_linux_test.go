@@ -1,12 +1,15 @@
-//go:build ignore
-
-package keepalive_test
+// Package readback sets options on every path into the library, and reads them
+// back from the kernel. It needs no more than socket options, so that it runs
+// under qemu-user too.
+package readback
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"syscall"
@@ -15,10 +18,13 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 // path is a way on which a Config reaches a socket. open returns the sockets
 // that must hold it, all opened on the calling goroutine.
@@ -31,48 +37,48 @@ type path struct {
 
 var paths = []path{
 	{"Dialer", true, func(t *testing.T, network string, c keepalive.Config) []any {
-		dialed, _ := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, network))
+		dialed, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, network))
 		return []any{dialed}
 	}},
 	{"ListenConfig", true, func(t *testing.T, network string, c keepalive.Config) []any {
-		ln := listen(t, &keepalive.ListenConfig{Config: c}, network)
-		_, accepted := pair(t, new(net.Dialer), ln)
+		ln := tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, network)
+		_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 		return []any{ln, accepted}
 	}},
 	{"Control", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 		lc.SetMultipathTCP(false)
-		ln := listen(t, lc, network)
-		dialed, accepted := pair(t, &net.Dialer{Control: c.Control, KeepAlive: -1}, ln)
+		ln := tcptest.Listen(t, lc, network)
+		dialed, accepted := tcptest.Pair(t, &net.Dialer{Control: c.Control, KeepAlive: -1}, ln)
 		return []any{ln, dialed, accepted}
 	}},
 	{"WrapDial", false, func(t *testing.T, network string, c keepalive.Config) []any {
-		dialed, _ := pair(t, dialFunc(c.WrapDial(new(net.Dialer).DialContext)), plainListen(t, network))
+		dialed, _ := tcptest.Pair(t, tcptest.DialFunc(c.WrapDial(new(net.Dialer).DialContext)), tcptest.PlainListen(t, network))
 		return []any{dialed}
 	}},
 	{"NewListener", false, func(t *testing.T, network string, c keepalive.Config) []any {
-		ln, err := keepalive.NewListener(plainListen(t, network), c)
+		ln, err := keepalive.NewListener(tcptest.PlainListen(t, network), c)
 		require.NoError(t, err)
-		_, accepted := pair(t, new(net.Dialer), ln)
+		_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 		return []any{accepted}
 	}},
 	{"Apply", false, func(t *testing.T, network string, c keepalive.Config) []any {
-		dialed, accepted := pair(t, new(net.Dialer), plainListen(t, network))
+		dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, network))
 		require.NoError(t, c.Apply(dialed))
 		require.NoError(t, c.Apply(accepted))
 		return []any{dialed, accepted}
 	}},
 }
 
-// refuses reports whether this build can't set c on p, and asserts that it says
-// so.
-func (p path) refuses(t *testing.T, c keepalive.Config) bool {
+// unsupported reports whether this build can't set c on p, and asserts that it
+// says so.
+func (p path) unsupported(t *testing.T, c keepalive.Config) bool {
 	t.Helper()
-	if p.name != "Control" || native || c == (keepalive.Config{Disable: true}) {
-		return refused(t, c)
+	if p.name != "Control" || !tcptest.Portable || c == (keepalive.Config{Disable: true}) {
+		return unsupported(t, c)
 	}
 	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
-	for _, err := range []error{c.Control("tcp4", "127.0.0.1:0", nil), second(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0"))} {
+	for _, err := range []error{c.Control("tcp4", "127.0.0.1:0", nil), tcptest.Err(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0"))} {
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
 		assert.ErrorContains(t, err, " on linux: unsupported operation")
 		assert.Regexp(t, `keepalive: (SO_KEEPALIVE|TCP_KEEPIDLE|TCP_KEEPINTVL|TCP_KEEPCNT|TCP_USER_TIMEOUT) `, err)
@@ -80,78 +86,92 @@ func (p path) refuses(t *testing.T, c keepalive.Config) bool {
 	return true
 }
 
-// held returns what the kernel must hold for a socket that p has set c on, if
-// want is what the native build sees to.
-func (p path) held(t *testing.T, socket any, c keepalive.Config, want options) options {
+// want returns what the kernel must hold for a socket that p has set c on. The
+// fields of c that are not zero are rounded up already.
+func (p path) want(t *testing.T, socket any, c keepalive.Config) keepalive.Config {
 	t.Helper()
-	if native {
-		return want
+	system := tcptest.Sysctls(t)
+	if !tcptest.Portable || p.fresh {
+		if _, ok := socket.(net.Listener); ok && tcptest.Portable {
+			system.Disable = true
+			return system // left alone
+		}
+		return withDefaults(c, system)
 	}
-	if _, ok := socket.(net.Listener); ok {
-		nothing := sysctls(t)
-		nothing.Keepalive = false
-		return nothing
-	}
-	if p.fresh {
-		return want
-	}
-	// Zero fields are left as net has them.
-	if c.Idle == 0 {
-		want.Idle = 15
-	}
-	if c.Interval == 0 {
-		want.Interval = 15
-	}
-	if c.Count == 0 {
-		want.Count = 9
-	}
-	return want
+	return withDefaults(c, tcptest.NetDefault) // zero fields are left as net has them
 }
 
-type dialFunc keepalive.DialFunc
+// withDefaults returns c with zero Idle, Interval and Count filled in.
+func withDefaults(c, defaults keepalive.Config) keepalive.Config {
+	c.Idle = cmp.Or(c.Idle, defaults.Idle)
+	c.Interval = cmp.Or(c.Interval, defaults.Interval)
+	c.Count = cmp.Or(c.Count, defaults.Count)
+	return c
+}
 
-func (f dialFunc) Dial(network, address string) (net.Conn, error) {
-	return f(context.Background(), network, address)
+// unsupported reports whether this build can't set c, and asserts that it then
+// says so on every path, before it has dialed or opened anything.
+func unsupported(t *testing.T, c keepalive.Config) bool {
+	t.Helper()
+	if tcptest.Supported(c) == c {
+		return false
+	}
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	before := tcptest.Options(t, conn)
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		t.Error("dialed")
+		return nil, net.ErrClosed
+	}
+	for path, err := range map[string]error{
+		"Apply":        c.Apply(conn),
+		"Control":      c.Control("tcp4", "", nil),
+		"Dialer":       tcptest.Err((&keepalive.Dialer{Config: c}).Dial("tcp4", "127.0.0.1:1")),
+		"ListenConfig": tcptest.Err((&keepalive.ListenConfig{Config: c}).Listen(t.Context(), "tcp4", "192.0.2.1:1")),
+		"WrapDial":     tcptest.Err(c.WrapDial(dial)(t.Context(), "tcp4", "")),
+		"NewListener":  tcptest.Err(keepalive.NewListener(tcptest.PlainListen(t, "tcp4"), c)),
+	} {
+		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation", path)
+		assert.ErrorIs(t, err, errors.ErrUnsupported, path)
+	}
+	assert.Equal(t, before, tcptest.Options(t, conn))
+	return true
 }
 
 func TestEveryPathSetsEveryField(t *testing.T) {
 	t.Parallel()
-	system := sysctls(t)
-	with := func(change func(*options)) options {
-		o := system
-		change(&o)
-		return o
-	}
-	configs := []struct {
-		config keepalive.Config
-		want   options
-	}{
-		{keepalive.Config{}, system},
-		{keepalive.Config{Disable: true}, with(func(o *options) { o.Keepalive = false })},
-		{keepalive.Config{Idle: 33 * time.Second}, with(func(o *options) { o.Idle = 33 })},
-		{keepalive.Config{Interval: 44 * time.Second}, with(func(o *options) { o.Interval = 44 })},
-		{keepalive.Config{Count: 5}, with(func(o *options) { o.Count = 5 })},
-		{keepalive.Config{UserTimeout: 66 * time.Second}, with(func(o *options) { o.UserTimeout = 66000 })},
-		{keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}, options{true, 60, 5, 3, 75000}},
-		{keepalive.Config{Disable: true, Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}, options{false, 60, 5, 3, 75000}},
-		// net's own values, for once meant.
-		{keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}, options{true, 15, 15, 9, 0}},
-		{keepalive.Config{Idle: 1, Interval: 1, Count: 1, UserTimeout: 1}, options{true, 1, 1, 1, 1}},
-		{keepalive.Config{Idle: time.Second + 1, Interval: 2*time.Second - 1, UserTimeout: time.Millisecond + 1}, options{true, 2, 2, system.Count, 2}},
+	full := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
+	off := full
+	off.Disable = true
+	most := keepalive.Config{Idle: 32767 * time.Second, Interval: 32767 * time.Second, Count: 127, UserTimeout: math.MaxInt32 * time.Millisecond}
+	for _, tt := range []struct{ config, want keepalive.Config }{
+		{config: keepalive.Config{}},
+		{config: keepalive.Config{Disable: true}},
+		{config: keepalive.Config{Idle: 33 * time.Second}},
+		{config: keepalive.Config{Interval: 44 * time.Second}},
+		{config: keepalive.Config{Count: 5}},
+		{config: keepalive.Config{UserTimeout: 66 * time.Second}},
+		{config: full},
+		{config: off},
+		{config: most},
+		{config: tcptest.NetDefault}, // for once meant
 		{
-			keepalive.Config{Idle: 32767 * time.Second, Interval: 32767 * time.Second, Count: 127, UserTimeout: 2147483647 * time.Millisecond},
-			options{true, 32767, 32767, 127, 2147483647},
+			keepalive.Config{Idle: 1, Interval: 1, Count: 1, UserTimeout: 1},
+			keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 1, UserTimeout: time.Millisecond},
 		},
-	}
-	for _, path := range paths {
-		for _, network := range []string{"tcp4", "tcp6"} {
-			for _, tt := range configs {
-				t.Run(fmt.Sprintf("%s/%s/%+v", path.name, network, tt.config), func(t *testing.T) {
-					if path.refuses(t, tt.config) {
+		{
+			keepalive.Config{Idle: time.Second + 1, Interval: 2*time.Second - 1, UserTimeout: time.Millisecond + 1},
+			keepalive.Config{Idle: 2 * time.Second, Interval: 2 * time.Second, UserTimeout: 2 * time.Millisecond},
+		},
+	} {
+		want := cmp.Or(tt.want, tt.config)
+		for _, path := range paths {
+			for _, network := range []string{"tcp4", "tcp6"} {
+				t.Run(fmt.Sprintf("%s/%s/%v", path.name, network, tt.config), func(t *testing.T) {
+					if path.unsupported(t, tt.config) {
 						return
 					}
 					for _, socket := range path.open(t, network, tt.config) {
-						assert.Equal(t, path.held(t, socket, tt.config, tt.want), kernel(t, socket), "%T", socket)
+						tcptest.AssertOptions(t, path.want(t, socket, want), socket, "%T", socket)
 					}
 				})
 			}
@@ -163,16 +183,16 @@ func TestEveryPathSetsEveryField(t *testing.T) {
 func TestNetOverwritesAndDropsErrors(t *testing.T) {
 	t.Parallel()
 	d := new(net.Dialer)
-	if native {
+	if !tcptest.Portable {
 		d.Control = keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}.Control
 	}
-	dialed, accepted := pair(t, d, plainListen(t, "tcp4"))
-	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, dialed))
-	assert.Equal(t, options{true, 15, 15, 9, 0}, kernel(t, accepted))
+	dialed, accepted := tcptest.Pair(t, d, tcptest.PlainListen(t, "tcp4"))
+	tcptest.AssertOptions(t, tcptest.NetDefault, dialed)
+	tcptest.AssertOptions(t, tcptest.NetDefault, accepted)
 
-	refused, _ := pair(t, &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 40000 * time.Second, Count: 200}}, plainListen(t, "tcp4"))
-	got := kernel(t, refused)
-	assert.NotEqual(t, 40000, got.Idle)
+	refused, _ := tcptest.Pair(t, &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 40000 * time.Second, Count: 200}}, tcptest.PlainListen(t, "tcp4"))
+	got := tcptest.Options(t, refused)
+	assert.NotEqual(t, 40000*time.Second, got.Idle)
 	assert.NotEqual(t, 200, got.Count)
 }
 
@@ -185,19 +205,21 @@ func TestSysctlIsFollowed(t *testing.T) {
 			netlab.Sysctl(t, "tcp_keepalive_time", "111")
 			netlab.Sysctl(t, "tcp_keepalive_intvl", "22")
 			netlab.Sysctl(t, "tcp_keepalive_probes", "4")
-			if native {
-				assert.Equal(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 4}, keepalive.SystemDefaults())
+			set := keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 4}
+			require.Equal(t, set, tcptest.Sysctls(t))
+			if !tcptest.Portable {
+				assert.Equal(t, set, keepalive.SystemDefaults())
 			}
 			c := keepalive.Config{}
-			if path.refuses(t, c) {
+			if path.unsupported(t, c) {
 				return
 			}
 			for _, socket := range path.open(t, "tcp4", c) {
-				assert.Equal(t, path.held(t, socket, c, options{true, 111, 22, 4, 0}), kernel(t, socket))
+				tcptest.AssertOptions(t, path.want(t, socket, c), socket)
 			}
 			c = keepalive.Config{Interval: 7 * time.Second}
 			for _, socket := range path.open(t, "tcp6", c) {
-				assert.Equal(t, path.held(t, socket, c, options{true, 111, 7, 4, 0}), kernel(t, socket))
+				tcptest.AssertOptions(t, path.want(t, socket, c), socket)
 			}
 		})
 	}
@@ -211,7 +233,7 @@ func TestSysctlIsFollowedLive(t *testing.T) {
 	c := keepalive.Config{Count: 6}
 	sockets := map[any]path{}
 	for _, path := range paths {
-		if !path.fresh || path.refuses(t, c) {
+		if !path.fresh || path.unsupported(t, c) {
 			continue
 		}
 		for _, socket := range path.open(t, "tcp4", c) {
@@ -223,7 +245,7 @@ func TestSysctlIsFollowedLive(t *testing.T) {
 	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
 	netlab.Sysctl(t, "tcp_keepalive_probes", "5")
 	for socket, path := range sockets {
-		assert.Equal(t, path.held(t, socket, c, options{true, 222, 33, 6, 0}), kernel(t, socket))
+		tcptest.AssertOptions(t, path.want(t, socket, c), socket)
 	}
 }
 
@@ -243,24 +265,24 @@ func TestSysctlThatNoSocketAccepts(t *testing.T) {
 		t.Run(tt.sysctl+"="+tt.value, func(t *testing.T) {
 			t.Parallel()
 			netlab.NewNamespace(t)
-			ln := plainListen(t, "tcp4")
-			conn, _ := pair(t, new(net.Dialer), ln)
+			ln := tcptest.PlainListen(t, "tcp4")
+			conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
 			netlab.Sysctl(t, tt.sysctl, tt.value)
 
-			before := kernel(t, conn)
-			if !native {
+			before := tcptest.Options(t, conn)
+			if tcptest.Portable {
 				assert.NoError(t, keepalive.Config{}.Apply(conn), "what is not written can't be refused")
-				assert.Equal(t, before, kernel(t, conn))
+				assert.Equal(t, before, tcptest.Options(t, conn))
 				return
 			}
 			assert.ErrorContains(t, keepalive.Config{}.Apply(conn), "keepalive: "+tt.says)
-			assert.Equal(t, before, kernel(t, conn))
-			assert.ErrorContains(t, second(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
-			assert.ErrorContains(t, second(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp", ln.Addr().String())), tt.says)
+			assert.Equal(t, before, tcptest.Options(t, conn))
+			assert.ErrorContains(t, tcptest.Err(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
+			assert.ErrorContains(t, tcptest.Err(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp", ln.Addr().String())), tt.says)
 
 			assert.NoError(t, tt.instead.Apply(conn))
-			fresh, _ := pair(t, new(keepalive.Dialer), ln)
-			assert.True(t, kernel(t, fresh).Keepalive, "what is not written can't be refused")
+			fresh, _ := tcptest.Pair(t, new(keepalive.Dialer), ln)
+			assert.False(t, tcptest.Options(t, fresh).Disable, "what is not written can't be refused")
 		})
 	}
 }
@@ -275,22 +297,22 @@ func TestSysctlThatNoSocketAcceptsAndOtherNetworks(t *testing.T) {
 	defer inner.Close()
 	ln, err := keepalive.NewListener(inner, keepalive.Config{})
 	require.NoError(t, err)
-	pair(t, dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
+	tcptest.Pair(t, tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
 }
 
 // An Idle that equals what the socket follows is not written, see Config.Apply.
 func TestApplyOfTheDefaultGoesOnFollowing(t *testing.T) {
 	t.Parallel()
-	if !native {
+	if tcptest.Portable {
 		return // writes it
 	}
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_keepalive_time", "111")
-	conn, _ := pair(t, new(keepalive.Dialer), plainListen(t, "tcp4"))
+	conn, _ := tcptest.Pair(t, new(keepalive.Dialer), tcptest.PlainListen(t, "tcp4"))
 	require.NoError(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}.Apply(conn))
 	netlab.Sysctl(t, "tcp_keepalive_time", "222")
 	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
-	assert.Equal(t, options{true, 222, 22, 3, 0}, kernel(t, conn))
+	tcptest.AssertOptions(t, keepalive.Config{Idle: 222 * time.Second, Interval: 22 * time.Second, Count: 3}, conn)
 }
 
 // The system's defaults are read once per listener and wrapped dialer.
@@ -298,17 +320,17 @@ func TestDefaultsAreReadOnce(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_keepalive_time", "111")
-	ln, err := keepalive.NewListener(plainListen(t, "tcp4"), keepalive.Config{})
+	ln, err := keepalive.NewListener(tcptest.PlainListen(t, "tcp4"), keepalive.Config{})
 	require.NoError(t, err)
-	dial := dialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))
+	dial := tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))
 	netlab.Sysctl(t, "tcp_keepalive_time", "222")
-	dialed, accepted := pair(t, dial, ln)
-	idle := 111
-	if !native {
-		idle = 15 // nothing is read
+	dialed, accepted := tcptest.Pair(t, dial, ln)
+	idle := 111 * time.Second
+	if tcptest.Portable {
+		idle = tcptest.NetDefault.Idle // nothing is read
 	}
-	assert.Equal(t, idle, kernel(t, dialed).Idle)
-	assert.Equal(t, idle, kernel(t, accepted).Idle)
+	assert.Equal(t, idle, tcptest.Options(t, dialed).Idle)
+	assert.Equal(t, idle, tcptest.Options(t, accepted).Idle)
 }
 
 func TestEffective(t *testing.T) {
@@ -317,7 +339,7 @@ func TestEffective(t *testing.T) {
 	netlab.Sysctl(t, "tcp_keepalive_time", "111")
 	netlab.Sysctl(t, "tcp_keepalive_probes", "0")
 	want := keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}
-	if !native {
+	if tcptest.Portable {
 		want = keepalive.Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9} // tcp(7)
 	}
 	assert.Equal(t, want, keepalive.Config{}.Effective())
@@ -331,17 +353,17 @@ func TestGet(t *testing.T) {
 		{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 1500 * time.Millisecond},
 		{Disable: true, Idle: time.Second, Interval: time.Second, Count: 1},
 	} {
-		c = possible(c)
-		conn, _ := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
-		got := held(t, conn)
-		assert.Equal(t, c, got)
+		c = tcptest.Supported(c)
+		conn, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, "tcp4"))
+		tcptest.AssertOptions(t, c, conn)
+		tcptest.AssertGet(t, c, conn)
 
-		before := kernel(t, conn)
-		require.NoError(t, got.Apply(conn))
-		assert.Equal(t, before, kernel(t, conn))
+		before := tcptest.Options(t, conn)
+		require.NoError(t, c.Apply(conn))
+		assert.Equal(t, before, tcptest.Options(t, conn))
 	}
-	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
-	assert.Equal(t, keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}, held(t, conn))
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	tcptest.AssertGet(t, tcptest.NetDefault, conn)
 }
 
 func TestApplyAndGetThroughWrappers(t *testing.T) {
@@ -349,31 +371,25 @@ func TestApplyAndGetThroughWrappers(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	for name, wrap := range map[string]func(net.Conn) net.Conn{
 		"tls.Conn":            func(c net.Conn) net.Conn { return tls.Client(c, new(tls.Config)) },
-		"NetConn":             func(c net.Conn) net.Conn { return wrapper{c} },
-		"NetConn of NetConn":  func(c net.Conn) net.Conn { return wrapper{wrapper{c}} },
-		"NetConn of tls.Conn": func(c net.Conn) net.Conn { return wrapper{tls.Server(wrapper{c}, new(tls.Config))} },
+		"NetConn":             func(c net.Conn) net.Conn { return tcptest.Wrap(c) },
+		"NetConn of NetConn":  func(c net.Conn) net.Conn { return tcptest.Wrap(tcptest.Wrap(c)) },
+		"NetConn of tls.Conn": func(c net.Conn) net.Conn { return tcptest.Wrap(tls.Server(tcptest.Wrap(c), new(tls.Config))) },
 	} {
-		conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+		conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 		require.NoError(t, c.Apply(wrap(conn)), name)
-		assert.Equal(t, options{true, 60, 5, 3, 0}, kernel(t, conn), name)
-		got, err := keepalive.Get(wrap(conn))
-		if !native {
-			assert.ErrorIs(t, err, errors.ErrUnsupported, name)
-			continue
-		}
-		require.NoError(t, err, name)
-		assert.Equal(t, c, got, name)
+		tcptest.AssertOptions(t, c, conn, name)
+		tcptest.AssertGet(t, c, wrap(conn), name)
 	}
 }
 
 func TestClosedConnection(t *testing.T) {
 	t.Parallel()
-	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	conn.Close()
-	assert.ErrorIs(t, quick.Apply(conn), net.ErrClosed)
-	assert.ErrorIs(t, quick.Apply(tls.Client(conn, new(tls.Config))), net.ErrClosed)
+	assert.ErrorIs(t, tcptest.Quick.Apply(conn), net.ErrClosed)
+	assert.ErrorIs(t, tcptest.Quick.Apply(tls.Client(conn, new(tls.Config))), net.ErrClosed)
 	_, err := keepalive.Get(conn)
-	if native {
+	if !tcptest.Portable {
 		assert.ErrorIs(t, err, net.ErrClosed)
 	} else {
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
@@ -384,12 +400,12 @@ func TestClosedConnection(t *testing.T) {
 // it, with ENOPROTOOPT.
 func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
 	t.Parallel()
-	conn, _ := pair(t, mptcpDialer(), mptcpListen(t))
-	before := held(t, conn)
+	conn, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), tcptest.MPTCPListen(t))
+	before := tcptest.Options(t, conn)
 
 	err := keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	if native {
+	if !tcptest.Portable {
 		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
 		var errno syscall.Errno
 		require.ErrorAs(t, err, &errno)
@@ -397,32 +413,36 @@ func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
 	} else {
 		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation")
 	}
-	assert.Equal(t, before, held(t, conn))
+	assert.Equal(t, before, tcptest.Options(t, conn))
 
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	require.NoError(t, c.Apply(conn), "off is what MPTCP has")
-	assert.Equal(t, c, held(t, conn))
+	tcptest.AssertOptions(t, c, conn)
+	tcptest.AssertGet(t, c, conn)
 }
 
 // A dialer that asks for MPTCP gets it where MPTCP can have the policy. With a
 // UserTimeout net falls back to TCP, which has it.
 func TestDialMPTCP(t *testing.T) {
 	t.Parallel()
-	ln := mptcpListen(t)
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	conn, _ := pair(t, &keepalive.Dialer{NetDialer: mptcpDialer(), Config: c}, ln)
-	assert.Equal(t, c, held(t, conn))
-	multipath, err := conn.(*net.TCPConn).MultipathTCP()
-	require.NoError(t, err)
-	assert.True(t, multipath)
-
-	c.UserTimeout = 75 * time.Second
-	if refused(t, c) {
-		return
+	withUserTimeout := c
+	withUserTimeout.UserTimeout = 75 * time.Second
+	for _, tt := range []struct {
+		config   keepalive.Config
+		protocol int
+	}{
+		{c, unix.IPPROTO_MPTCP},
+		{withUserTimeout, unix.IPPROTO_TCP},
+	} {
+		t.Run(tt.config.String(), func(t *testing.T) {
+			tcptest.SkipUnsupported(t, tt.config)
+			conn, _ := tcptest.Pair(t, &keepalive.Dialer{NetDialer: tcptest.MPTCPDialer(), Config: tt.config}, tcptest.MPTCPListen(t))
+			tcptest.AssertOptions(t, tt.config, conn)
+			tcptest.AssertGet(t, tt.config, conn)
+			assert.Equal(t, tt.protocol, tcptest.Protocol(t, conn))
+		})
 	}
-	conn, _ = pair(t, &keepalive.Dialer{NetDialer: mptcpDialer(), Config: c}, ln)
-	assert.Equal(t, options{true, 60, 5, 3, 75000}, kernel(t, conn))
-	assert.Equal(t, unix.IPPROTO_TCP, sockopt(t, conn, unix.SOL_SOCKET, unix.SO_PROTOCOL))
 }
 
 // Control by hand reaches what an MPTCP listener accepts as well.
@@ -431,52 +451,15 @@ func TestControlOfMPTCPListener(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 	lc.SetMultipathTCP(true)
-	if !native {
-		assert.ErrorIs(t, second(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")), errors.ErrUnsupported)
+	if tcptest.Portable {
+		assert.ErrorIs(t, tcptest.Err(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")), errors.ErrUnsupported)
 		return
 	}
-	ln := listen(t, lc, "tcp4")
-	for _, d := range []*net.Dialer{mptcpDialer(), new(net.Dialer)} {
-		_, accepted := pair(t, d, ln)
-		got, err := keepalive.Get(accepted)
-		require.NoError(t, err)
-		assert.Equal(t, c, got)
+	ln := tcptest.Listen(t, lc, "tcp4")
+	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
+		_, accepted := tcptest.Pair(t, d, ln)
+		tcptest.AssertGet(t, c, accepted)
 	}
-}
-
-// tcp_sock_set_keepidle_locked re-arms the timer from the last receive: with
-// probes out that is overdue. The first connection shows the probe that an equal
-// KEEPIDLE costs, the second that Apply does not cost it.
-func TestApplyWhileProbing(t *testing.T) {
-	t.Parallel()
-	c := keepalive.Config{Idle: time.Second, Interval: 10 * time.Second, Count: 9}
-	off := c
-	off.Disable = true
-	ln := plainListen(t, "tcp4")
-	written, peer1 := pair(t, &keepalive.Dialer{Config: off}, ln)
-	applied, peer2 := pair(t, &keepalive.Dialer{Config: off}, ln)
-	netlab.MustSilence(t, peer1.(*net.TCPConn))
-	netlab.MustSilence(t, peer2.(*net.TCPConn))
-	// A probe that is answered would be followed by one only after 10 s.
-	require.NoError(t, c.Apply(written))
-	require.NoError(t, c.Apply(applied))
-	probes := func(conn net.Conn, n uint8) func() bool {
-		return func() bool { return tcpInfo(t, conn).Probes == n }
-	}
-	require.Eventually(t, probes(written, 1), 5*time.Second, 5*time.Millisecond)
-	require.Eventually(t, probes(applied, 1), 5*time.Second, 5*time.Millisecond)
-
-	require.NoError(t, c.Apply(applied))
-	if !native { // net writes what it is told
-		require.Eventually(t, probes(applied, 2), 5*time.Second, 5*time.Millisecond)
-		return
-	}
-	require.NoError(t, held(t, applied).Apply(applied))
-	onFd(t, written, func(fd int) {
-		require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1))
-	})
-	require.Eventually(t, probes(written, 2), 5*time.Second, 5*time.Millisecond)
-	assert.EqualValues(t, 1, tcpInfo(t, applied).Probes)
 }
 
 func TestErrorOfControl(t *testing.T) {
@@ -487,7 +470,7 @@ func TestErrorOfControl(t *testing.T) {
 	}}
 	_, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	if native {
+	if !tcptest.Portable {
 		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
 		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
 	} else {

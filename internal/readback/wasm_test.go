@@ -1,16 +1,16 @@
-//go:build ignore && js || wasip1
+//go:build js || wasip1
 
-package keepalive_test
+package readback
 
 import (
 	"errors"
-	"io"
 	"net"
 	"runtime"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,16 +19,16 @@ import (
 // that asks for it, as the zero Config does, is refused before anything is
 // dialed; one that switches it off gets a working connection on every path.
 func TestNetworkInMemory(t *testing.T) {
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	on := keepalive.Config{}
-	dialed, accepted := pair(t, new(net.Dialer), ln)
+	dialed, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 	for path, err := range map[string]error{
 		"Apply":        on.Apply(dialed),
 		"Control":      on.Control("tcp4", "", nil),
-		"Dialer":       second((&keepalive.Dialer{Config: on}).Dial("tcp4", ln.Addr().String())),
-		"ListenConfig": second((&keepalive.ListenConfig{Config: on}).Listen(t.Context(), "tcp4", "127.0.0.1:0")),
-		"WrapDial":     second(on.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp4", ln.Addr().String())),
-		"NewListener":  second(keepalive.NewListener(ln, on)),
+		"Dialer":       tcptest.Err((&keepalive.Dialer{Config: on}).Dial("tcp4", ln.Addr().String())),
+		"ListenConfig": tcptest.Err((&keepalive.ListenConfig{Config: on}).Listen(t.Context(), "tcp4", "127.0.0.1:0")),
+		"WrapDial":     tcptest.Err(on.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp4", ln.Addr().String())),
+		"NewListener":  tcptest.Err(keepalive.NewListener(ln, on)),
 	} {
 		assert.ErrorIs(t, err, errors.ErrUnsupported, path)
 		assert.EqualError(t, err, "keepalive: SO_KEEPALIVE on "+runtime.GOOS+": unsupported operation", path)
@@ -37,31 +37,16 @@ func TestNetworkInMemory(t *testing.T) {
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 	assert.EqualError(t, keepalive.Config{Disable: true, Idle: time.Minute}.Apply(dialed),
 		"keepalive: TCP_KEEPIDLE on "+runtime.GOOS+": unsupported operation")
-	works(t, dialed, accepted)
+	tcptest.Exchange(t, dialed, accepted)
 
 	off := keepalive.Config{Disable: true}
 	require.NoError(t, off.Apply(dialed))
-	dialed, accepted = pair(t, &keepalive.Dialer{Config: off}, listen(t, &keepalive.ListenConfig{Config: off}, "tcp4"))
-	works(t, dialed, accepted)
+	dialed, accepted = tcptest.Pair(t, &keepalive.Dialer{Config: off}, tcptest.Listen(t, &keepalive.ListenConfig{Config: off}, "tcp4"))
+	tcptest.Exchange(t, dialed, accepted)
 
 	outer, err := keepalive.NewListener(ln, off)
 	require.NoError(t, err)
-	dialed, err = off.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp4", ln.Addr().String())
-	require.NoError(t, err)
-	defer dialed.Close()
-	accepted, err = outer.Accept()
-	require.NoError(t, err)
-	defer accepted.Close()
+	dialed, accepted = tcptest.Pair(t, tcptest.DialFunc(off.WrapDial(new(net.Dialer).DialContext)), outer)
 	assert.Equal(t, dialed.LocalAddr().String(), accepted.RemoteAddr().String(), "nothing else was dialed in between")
-	works(t, dialed, accepted)
-}
-
-func works(t *testing.T, dialed, accepted net.Conn) {
-	t.Helper()
-	_, err := dialed.Write([]byte("x"))
-	require.NoError(t, err)
-	b := make([]byte, 1)
-	_, err = io.ReadFull(accepted, b)
-	require.NoError(t, err)
-	assert.Equal(t, "x", string(b))
+	tcptest.Exchange(t, dialed, accepted)
 }

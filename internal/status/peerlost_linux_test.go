@@ -1,6 +1,6 @@
-//go:build ignore
-
-package keepalive_test
+// Package status holds what Stat and IsPeerLost say of connections whose peers
+// answer, fall silent and come back.
+package status
 
 import (
 	"net"
@@ -13,32 +13,11 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 )
 
-// Both loops of the example, with the primary dead. Neither may take the other's
-// turn, so each has a connection.
-func TestReadLoops(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		loop func(net.Conn, time.Duration, func(), func([]byte)) error
-		lost bool
-	}{
-		"right": {follow, true},
-		"usual": {followUsual, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn, since := silenced(t, quick, false, false)
-			periods := 0
-			err := tt.loop(conn, time.Second, func() { periods++ }, func([]byte) {})
-			within(t, since, 4*time.Second, 4500*time.Millisecond)
-			assert.Equal(t, tt.lost, keepalive.IsPeerLost(err), "%v", err)
-			assert.Equal(t, tt.lost, err != nil, "the usual loop says that all has come")
-			assert.GreaterOrEqual(t, periods, 3)
-		})
-	}
-}
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 func TestPeerLostThroughHTTP(t *testing.T) {
 	t.Parallel()
@@ -57,13 +36,14 @@ func TestPeerLostThroughHTTP(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	defer close(requests)
-	transport := &http.Transport{DialContext: (&keepalive.Dialer{Config: quick}).DialContext}
+	transport := &http.Transport{DialContext: (&keepalive.Dialer{Config: tcptest.Quick}).DialContext}
 	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	result := make(chan error, 1)
-	go func() { result <- second((&http.Client{Transport: transport}).Get(server.URL)) }()
+	go func() { result <- tcptest.Err(client.Get(server.URL)) }()
 	<-requests
 	peer := <-silent
-	settled(t, peer)
+	tcptest.AwaitAcked(t, peer)
 	netlab.MustSilence(t, peer.(*net.TCPConn))
 
 	err := <-result

@@ -1,6 +1,6 @@
-//go:build ignore && !keepalive_portable
+//go:build !keepalive_portable
 
-package keepalive_test
+package status
 
 import (
 	"crypto/tls"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -25,28 +26,22 @@ func stat(t testing.TB, conn net.Conn) keepalive.Status {
 	return s
 }
 
-// await polls the status of conn until it is as wanted, and returns it.
-func await(t testing.TB, conn net.Conn, what string, wanted func(keepalive.Status) bool) (s keepalive.Status) {
+// awaitStatus polls the status of conn until it is as wanted, and returns it.
+func awaitStatus(t testing.TB, conn net.Conn, what string, wanted func(keepalive.Status) bool) (s keepalive.Status) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if s = stat(t, conn); wanted(s) {
-			return s
-		}
-	}
-	require.Fail(t, "the status never has "+what, "%+v", s)
+	tcptest.Await(t, what, func() bool {
+		s = stat(t, conn)
+		return wanted(s)
+	})
 	return s
 }
 
-func isDead(s keepalive.Status) bool { return !s.Open }
-
-func read(conn net.Conn) error { return second(conn.Read(make([]byte, 1))) }
-
-func write(conn net.Conn) error { return second(conn.Write([]byte("x"))) }
+func isClosed(s keepalive.Status) bool { return !s.Open }
 
 func TestStatFreshAndIdle(t *testing.T) {
 	t.Parallel()
 	probed := keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
-	conn, peer := pair(t, &keepalive.Dialer{Config: probed}, plainListen(t, "tcp4"))
+	conn, peer := tcptest.DialPair(t, probed)
 	for _, end := range []net.Conn{conn, peer} {
 		s := stat(t, end)
 		assert.Positive(t, s.RTT)
@@ -57,8 +52,8 @@ func TestStatFreshAndIdle(t *testing.T) {
 		assert.False(t, s.Suspect())
 	}
 
-	since := exchange(t, conn, peer)
-	s := await(t, conn, "been idle for 2 s, and no probe on its way", func(s keepalive.Status) bool {
+	since := tcptest.Exchange(t, conn, peer)
+	s := awaitStatus(t, conn, "been idle for 2 s, and no probe on its way", func(s keepalive.Status) bool {
 		return s.SinceReceived >= 2*time.Second && s.SinceAck < time.Second
 	})
 	// The byte may have arrived after since, and both clocks tick.
@@ -70,85 +65,68 @@ func TestStatFreshAndIdle(t *testing.T) {
 	assert.False(t, s.Suspect())
 }
 
-// The one allocation is net's, of the syscall.RawConn. This test is not parallel:
-// it counts the allocations of the process.
-func TestStatAllocations(t *testing.T) {
-	conn, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
-	for name, c := range map[string]net.Conn{
-		"TCPConn":  conn,
-		"wrapper":  wrapper{conn},
-		"tls.Conn": tls.Client(conn, new(tls.Config)),
-	} {
-		assert.Equal(t, 1.0, testing.AllocsPerRun(1000, func() { keepalive.Stat(c) }), name)
-	}
-}
-
 func TestStatCountsProbes(t *testing.T) {
 	t.Parallel()
-	conn, since := silenced(t, quick, false, false)
+	conn, since := tcptest.DialSilent(t, tcptest.Quick)
 	var seen []int
 	suspect := false
-	await(t, conn, "ended", func(s keepalive.Status) bool {
+	awaitStatus(t, conn, "ended", func(s keepalive.Status) bool {
 		if s.Open && (len(seen) == 0 || seen[len(seen)-1] != s.Probes) {
 			seen = append(seen, s.Probes)
 		}
 		suspect = suspect || s.Suspect()
 		assert.Equal(t, s.Probes > 0, s.Suspect())
 		assert.Zero(t, s.Retransmits+s.Unacked)
-		return isDead(s)
+		return isClosed(s)
 	})
-	within(t, since, 4*time.Second, 4500*time.Millisecond)
+	tcptest.AssertWithin(t, since, 4*time.Second, 4500*time.Millisecond)
 	assert.Equal(t, []int{0, 1, 2, 3}, seen)
 	assert.True(t, suspect, "before the kernel gives up")
 	assert.Equal(t, keepalive.Status{}, stat(t, conn))
 	assert.False(t, stat(t, conn).Suspect())
 
 	// None of that has consumed the error, which comes once.
-	err := read(conn)
+	err := tcptest.Read(conn)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 	assert.True(t, keepalive.IsPeerLost(err))
-	assert.Equal(t, io.EOF, read(conn))
-	assert.ErrorIs(t, write(conn), syscall.EPIPE)
+	assert.Equal(t, io.EOF, tcptest.Read(conn))
+	assert.ErrorIs(t, tcptest.Write(conn), syscall.EPIPE)
 	assert.Equal(t, keepalive.Status{}, stat(t, conn))
 }
 
 func TestStatOfPeerThatComesBack(t *testing.T) {
 	t.Parallel()
-	conn, peer := pair(t, &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}, plainListen(t, "tcp4"))
-	exchange(t, conn, peer)
-	settled(t, conn, peer)
-	netlab.MustSilence(t, peer.(*net.TCPConn))
-	await(t, conn, "two probes", func(s keepalive.Status) bool { return s.Probes == 2 && s.Suspect() })
+	conn, peer := tcptest.DialPair(t, keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9})
+	tcptest.Silence(t, conn, peer)
+	awaitStatus(t, conn, "two probes", func(s keepalive.Status) bool { return s.Probes == 2 && s.Suspect() })
 	require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
-	s := await(t, conn, "an answer", func(s keepalive.Status) bool { return !s.Suspect() })
+	s := awaitStatus(t, conn, "an answer", func(s keepalive.Status) bool { return !s.Suspect() })
 	assert.True(t, s.Open)
 	assert.Zero(t, s.Probes)
 	assert.Less(t, s.SinceAck, time.Second)
 	assert.Greater(t, s.SinceReceived, time.Second, "no data came with it")
-	exchange(t, conn, peer)
+	tcptest.Exchange(t, conn, peer)
 }
 
 func TestStatOfDataInFlight(t *testing.T) {
 	t.Parallel()
-	for _, c := range []keepalive.Config{quick, {Disable: true}} {
+	for _, c := range []keepalive.Config{tcptest.Quick, {Disable: true}} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			conn, peer := pair(t, &keepalive.Dialer{Config: c}, plainListen(t, "tcp4"))
-			exchange(t, conn, peer)
-			settled(t, conn, peer)
-			netlab.MustSilence(t, peer.(*net.TCPConn))
-			require.NoError(t, write(conn))
-			s := await(t, conn, "data in flight", func(s keepalive.Status) bool { return s.Unacked == 1 })
+			conn, peer := tcptest.DialPair(t, c)
+			tcptest.Silence(t, conn, peer)
+			require.NoError(t, tcptest.Write(conn))
+			s := awaitStatus(t, conn, "data in flight", func(s keepalive.Status) bool { return s.Unacked == 1 })
 			assert.True(t, s.Open)
 			for n := 1; n <= 4; n++ {
-				s = await(t, conn, "a further retransmission", func(s keepalive.Status) bool { return s.Retransmits == n })
+				s = awaitStatus(t, conn, "a further retransmission", func(s keepalive.Status) bool { return s.Retransmits == n })
 				assert.True(t, s.Suspect())
 				assert.Equal(t, 1, s.Unacked)
 				assert.Zero(t, s.Probes, "none while data is in flight")
 			}
 			require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
-			require.NoError(t, read(peer))
-			s = await(t, conn, "the acknowledgement", func(s keepalive.Status) bool { return s.Unacked == 0 })
+			require.NoError(t, tcptest.Read(peer))
+			s = awaitStatus(t, conn, "the acknowledgement", func(s keepalive.Status) bool { return s.Unacked == 0 })
 			assert.Zero(t, s.Retransmits)
 			assert.False(t, s.Suspect())
 		})
@@ -157,10 +135,10 @@ func TestStatOfDataInFlight(t *testing.T) {
 
 func TestStatWithoutKeepalive(t *testing.T) {
 	t.Parallel()
-	c := quick
+	c := tcptest.Quick
 	c.Disable = true
-	conn, _ := silenced(t, c, false, false)
-	s := await(t, conn, "been idle for 3 s", func(s keepalive.Status) bool { return s.SinceReceived >= 3*time.Second })
+	conn, _ := tcptest.DialSilent(t, c)
+	s := awaitStatus(t, conn, "been idle for 3 s", func(s keepalive.Status) bool { return s.SinceReceived >= 3*time.Second })
 	assert.Greater(t, s.SinceAck, 2500*time.Millisecond)
 	assert.True(t, s.Open)
 	assert.False(t, s.Suspect(), "nothing was sent")
@@ -171,21 +149,21 @@ func TestStatWithoutKeepalive(t *testing.T) {
 // its way, and takes no further probe.
 func TestStatOfStoppedReader(t *testing.T) {
 	t.Parallel()
-	conn, peer := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	conn.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
 	_, err := conn.Write(make([]byte, 64<<20))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.False(t, keepalive.IsPeerLost(err))
-	await(t, conn, "a closed window", func(s keepalive.Status) bool { return s.Unacked == 0 })
+	awaitStatus(t, conn, "a closed window", func(s keepalive.Status) bool { return s.Unacked == 0 })
 
 	for range 3 {
 		last := time.Duration(0)
-		await(t, conn, "answered a zero-window probe", func(s keepalive.Status) bool {
+		awaitStatus(t, conn, "answered a zero-window probe", func(s keepalive.Status) bool {
 			require.True(t, s.Open)
 			if s.Suspect() {
-				sent := tcpInfo(t, conn).Backoff
-				await(t, conn, "the answer", func(s keepalive.Status) bool { return !s.Suspect() })
-				require.Equal(t, sent, tcpInfo(t, conn).Backoff, "%+v", s)
+				sent := tcptest.TCPInfo(t, conn).Backoff
+				awaitStatus(t, conn, "the answer", func(s keepalive.Status) bool { return !s.Suspect() })
+				require.Equal(t, sent, tcptest.TCPInfo(t, conn).Backoff, "%+v", s)
 				return true
 			}
 			answered := s.SinceAck < last
@@ -195,7 +173,7 @@ func TestStatOfStoppedReader(t *testing.T) {
 	}
 
 	netlab.MustSilence(t, peer.(*net.TCPConn))
-	s := await(t, conn, "unanswered zero-window probes", func(s keepalive.Status) bool { return s.Probes > 0 })
+	s := awaitStatus(t, conn, "unanswered zero-window probes", func(s keepalive.Status) bool { return s.Probes > 0 })
 	assert.True(t, s.Suspect())
 }
 
@@ -204,24 +182,24 @@ func TestStatOfStoppedReader(t *testing.T) {
 // memory is charged to the socket, hence several connections.
 func TestStatOfDataAfterLostProbe(t *testing.T) {
 	t.Parallel()
-	ln := plainListen(t, "tcp4")
+	ln := tcptest.PlainListen(t, "tcp4")
 	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Minute, Count: 9}}
 	conns, peers := make([]net.Conn, 8), make([]net.Conn, 8)
 	for i := range conns {
-		conns[i], peers[i] = pair(t, d, ln)
+		conns[i], peers[i] = tcptest.Pair(t, d, ln)
 		for range i + 1 { // none of which is read
-			require.NoError(t, write(peers[i]))
-			settled(t, peers[i])
+			require.NoError(t, tcptest.Write(peers[i]))
+			tcptest.AwaitAcked(t, peers[i])
 		}
 		netlab.MustSilence(t, peers[i].(*net.TCPConn))
 	}
 	counted := 0
 	for i, conn := range conns {
-		assert.True(t, await(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes == 1 }).Suspect())
+		assert.True(t, awaitStatus(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes == 1 }).Suspect())
 		require.NoError(t, netlab.Wake(peers[i].(*net.TCPConn)))
-		require.NoError(t, write(peers[i]))
-		settled(t, peers[i])
-		counted += int(tcpInfo(t, conn).Probes)
+		require.NoError(t, tcptest.Write(peers[i]))
+		tcptest.AwaitAcked(t, peers[i])
+		counted += int(tcptest.TCPInfo(t, conn).Probes)
 		s := stat(t, conn)
 		assert.Zero(t, s.Probes)
 		assert.False(t, s.Suspect())
@@ -231,44 +209,17 @@ func TestStatOfDataAfterLostProbe(t *testing.T) {
 
 func TestStatThroughTLS(t *testing.T) {
 	t.Parallel()
-	conn, _ := silenced(t, quick, false, true)
-	require.IsType(t, new(tls.Conn), conn)
+	server, client := tcptest.TLSConfigs(t)
+	inner, peer := tcptest.DialPair(t, tcptest.Quick)
+	conn := tls.Client(inner, client)
+	tcptest.Silence(t, conn, tls.Server(peer, server))
 	assert.True(t, stat(t, conn).Open)
-	assert.True(t, await(t, wrapper{conn}, "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
-	await(t, conn, "ended", isDead)
-	err := read(conn)
+	assert.True(t, awaitStatus(t, tcptest.Wrap(conn), "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
+	awaitStatus(t, conn, "ended", isClosed)
+	err := tcptest.Read(conn)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 	assert.True(t, keepalive.IsPeerLost(err))
-	assert.False(t, keepalive.IsPeerLost(read(conn)))
-}
-
-// The pool of the example, whose server falls silent and comes back.
-func TestPoolDropsSuspects(t *testing.T) {
-	t.Parallel()
-	ln := plainListen(t, "tcp4")
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}
-	p := &pool{dial: func() (net.Conn, error) { return d.Dial("tcp4", ln.Addr().String()) }}
-	get := func() net.Conn {
-		conn, err := p.get()
-		require.NoError(t, err)
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	first := get()
-	peer, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { peer.Close() })
-	p.put(first)
-	require.Same(t, first, get())
-
-	netlab.MustSilence(t, peer.(*net.TCPConn))
-	await(t, first, "a probe", keepalive.Status.Suspect)
-	p.put(first)
-	next := get()
-	assert.NotSame(t, first, next)
-	assert.ErrorIs(t, write(first), net.ErrClosed)
-	p.put(next)
-	assert.Same(t, next, get())
+	assert.False(t, keepalive.IsPeerLost(tcptest.Read(conn)))
 }
 
 func TestStatOfEnds(t *testing.T) {
@@ -276,26 +227,26 @@ func TestStatOfEnds(t *testing.T) {
 	open := func(s keepalive.Status) bool { return s.Open }
 	state := func(conn net.Conn, want uint8) {
 		t.Helper()
-		require.Eventually(t, func() bool { return tcpInfo(t, conn).State == want }, 5*time.Second, time.Millisecond)
+		tcptest.Await(t, "the state", func() bool { return tcptest.TCPInfo(t, conn).State == want })
 	}
-	conn, peer := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	require.NoError(t, peer.(*net.TCPConn).CloseWrite())
 	state(conn, unix.BPF_TCP_CLOSE_WAIT)
 	state(peer, unix.BPF_TCP_FIN_WAIT2)
 	assert.True(t, open(stat(t, conn)))
 	assert.True(t, open(stat(t, peer)))
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-	await(t, conn, "ended", isDead)
-	await(t, peer, "ended", isDead)
-	err := read(conn)
+	awaitStatus(t, conn, "ended", isClosed)
+	awaitStatus(t, peer, "ended", isClosed)
+	err := tcptest.Read(conn)
 	assert.Equal(t, io.EOF, err)
 	assert.False(t, keepalive.IsPeerLost(err))
 
-	conn, peer = pair(t, new(net.Dialer), plainListen(t, "tcp4"))
+	conn, peer = tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, peer.Close())
-	await(t, conn, "ended", isDead)
-	err = read(conn)
+	awaitStatus(t, conn, "ended", isClosed)
+	err = tcptest.Read(conn)
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 	assert.False(t, keepalive.IsPeerLost(err))
 
@@ -308,15 +259,15 @@ func TestStatOfEnds(t *testing.T) {
 
 func TestPeerLostWithDataInFlight(t *testing.T) {
 	t.Parallel()
-	c := quick
+	c := tcptest.Quick
 	c.UserTimeout = 2 * time.Second
-	for name, end := range map[string]func(net.Conn) error{"Read": read, "Write": write} {
+	for name, end := range map[string]func(net.Conn) error{"Read": tcptest.Read, "Write": tcptest.Write} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, _ := silenced(t, c, false, false)
-			require.NoError(t, write(conn))
-			assert.True(t, await(t, conn, "a retransmission", func(s keepalive.Status) bool { return s.Retransmits > 0 }).Suspect())
-			await(t, conn, "ended", isDead)
+			conn, _ := tcptest.DialSilent(t, c)
+			require.NoError(t, tcptest.Write(conn))
+			assert.True(t, awaitStatus(t, conn, "a retransmission", func(s keepalive.Status) bool { return s.Retransmits > 0 }).Suspect())
+			awaitStatus(t, conn, "ended", isClosed)
 			err := end(conn)
 			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 			assert.True(t, keepalive.IsPeerLost(err))
@@ -330,11 +281,11 @@ func TestPeerLostWithItsPath(t *testing.T) {
 	t.Parallel()
 	forgotten := func(t *testing.T, l *netlab.Lab, conn net.Conn) {
 		l.Forget(t)
-		require.NoError(t, write(conn))
+		require.NoError(t, tcptest.Write(conn))
 	}
 	noRoute := func(t *testing.T, l *netlab.Lab, conn net.Conn) {
 		l.Block(t)
-		require.NoError(t, write(conn))
+		require.NoError(t, tcptest.Write(conn))
 		l.Client.LinkDown(t)
 	}
 	for _, tt := range []struct {
@@ -356,51 +307,51 @@ func TestPeerLostWithItsPath(t *testing.T) {
 			t.Parallel()
 			l := netlab.NewLab(t, netlab.Rules{Unknown: tt.unknown})
 			d := &keepalive.Dialer{Config: keepalive.Config{UserTimeout: 2 * time.Second}}
-			conn, peer := pair(t, dialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, new(keepalive.ListenConfig), tt.network, 0))
-			exchange(t, conn, peer)
-			settled(t, conn, peer)
+			conn, peer := tcptest.Pair(t, tcptest.DialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, new(keepalive.ListenConfig), tt.network, 0))
+			tcptest.Exchange(t, conn, peer)
+			tcptest.AwaitAcked(t, conn, peer)
 			tt.fail(t, l, conn)
-			await(t, conn, "ended", isDead)
-			err := read(conn)
+			awaitStatus(t, conn, "ended", isClosed)
+			err := tcptest.Read(conn)
 			assert.ErrorIs(t, err, tt.want)
 			assert.Equal(t, tt.lost, keepalive.IsPeerLost(err))
-			assert.Equal(t, io.EOF, read(conn))
+			assert.Equal(t, io.EOF, tcptest.Read(conn))
 		})
 	}
 }
 
 func TestMPTCPPeerLost(t *testing.T) {
 	t.Parallel()
-	mptcpListen(t) // skips where there is none
+	tcptest.MPTCPListen(t) // skips where there is none
 	l := netlab.NewLab(t, netlab.Rules{})
 	l.Client.Sysctl(t, "net.mptcp.close_timeout", "2")
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(true)
-	d := &keepalive.Dialer{NetDialer: mptcpDialer(), Config: quick}
-	conn, peer := pair(t, dialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, &lc, "tcp4", 0))
-	require.Equal(t, unix.IPPROTO_MPTCP, sockopt(t, conn, unix.SOL_SOCKET, unix.SO_PROTOCOL))
-	exchange(t, conn, peer)
+	d := &keepalive.Dialer{NetDialer: tcptest.MPTCPDialer(), Config: tcptest.Quick}
+	conn, peer := tcptest.Pair(t, tcptest.DialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, &lc, "tcp4", 0))
+	require.Equal(t, unix.IPPROTO_MPTCP, tcptest.Protocol(t, conn))
+	tcptest.Exchange(t, conn, peer)
 	s := stat(t, conn)
 	assert.True(t, s.Open)
 	assert.Positive(t, s.RTT)
 	assert.False(t, s.Suspect())
 
-	settled(t, conn, peer)
+	tcptest.AwaitAcked(t, conn, peer)
 	l.Block(t)
-	assert.True(t, await(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
-	await(t, conn, "ended", isDead)
+	assert.True(t, awaitStatus(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes > 0 }).Suspect())
+	awaitStatus(t, conn, "ended", isClosed)
 	subflow := time.Now()
 	assert.Equal(t, keepalive.Status{}, stat(t, conn))
 
 	// The connection outlives its subflow by close_timeout.
 	conn.SetReadDeadline(time.Now().Add(time.Minute))
-	err := read(conn)
-	within(t, subflow, time.Second, 10*time.Second)
+	err := tcptest.Read(conn)
+	tcptest.AssertWithin(t, subflow, time.Second, 10*time.Second)
 	assert.ErrorIs(t, err, syscall.ENOTCONN)
 	assert.True(t, keepalive.IsPeerLost(err))
 
-	copied, _ := pair(t, new(net.Dialer), plainListen(t, "tcp4"))
-	err = second(io.Copy(copied, conn)) // by splice(2)
+	copied, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	err = tcptest.Err(io.Copy(copied, conn)) // by splice(2)
 	assert.ErrorContains(t, err, "splice: ")
 	assert.ErrorIs(t, err, syscall.ENOTCONN)
 	assert.True(t, keepalive.IsPeerLost(err))
@@ -412,11 +363,11 @@ func TestMPTCPPeerLost(t *testing.T) {
 
 func TestMPTCPReset(t *testing.T) {
 	t.Parallel()
-	conn, peer := pair(t, mptcpDialer(), mptcpListen(t))
-	exchange(t, conn, peer)
+	conn, peer := tcptest.Pair(t, tcptest.MPTCPDialer(), tcptest.MPTCPListen(t))
+	tcptest.Exchange(t, conn, peer)
 	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, peer.Close())
-	for err := read(conn); err != io.EOF; err = read(conn) {
+	for err := tcptest.Read(conn); err != io.EOF; err = tcptest.Read(conn) {
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 		assert.False(t, keepalive.IsPeerLost(err))
 	}

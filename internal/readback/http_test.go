@@ -1,4 +1,4 @@
-package keepalive_test
+package readback
 
 import (
 	"io"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -15,7 +16,7 @@ import (
 func TestHTTP(t *testing.T) {
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	d := &keepalive.Dialer{Config: c}
-	serverTLS, clientTLS := testTLS(t)
+	serverTLS, clientTLS := tcptest.TLSConfigs(t)
 	for _, tt := range []struct {
 		name, proto string
 		tls, h2     bool
@@ -25,7 +26,7 @@ func TestHTTP(t *testing.T) {
 		{"HTTP2", "HTTP/2.0", true, true},
 	} {
 		for name, ln := range map[string]net.Listener{
-			"ListenConfig": listen(t, &keepalive.ListenConfig{Config: c}, "tcp"),
+			"ListenConfig": tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp"),
 			"Listener":     foreign(t, c),
 		} {
 			t.Run(tt.name+"/"+name, func(t *testing.T) {
@@ -56,7 +57,7 @@ func TestHTTP(t *testing.T) {
 				body, err := io.ReadAll(response.Body)
 				require.NoError(t, err)
 				assert.Equal(t, tt.proto, string(body))
-				assertHolds(t, c, <-seen)
+				tcptest.AssertOptions(t, c, <-seen)
 			})
 		}
 	}
@@ -65,7 +66,7 @@ func TestHTTP(t *testing.T) {
 // foreign is a Listener around one that somebody else opened.
 func foreign(t *testing.T, c keepalive.Config) net.Listener {
 	t.Helper()
-	ln, err := keepalive.NewListener(plainListen(t, "tcp"), c)
+	ln, err := keepalive.NewListener(tcptest.PlainListen(t, "tcp"), c)
 	require.NoError(t, err)
 	return ln
 }

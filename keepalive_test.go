@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -59,12 +60,12 @@ func TestInvalidConfig(t *testing.T) {
 			"Validate": c.Validate(),
 			"Control":  c.Control("tcp", "", nil),
 			"Apply":    c.Apply(nil),
-			"Dial": second((&keepalive.Dialer{Config: c}).Dial(
+			"Dial": tcptest.Err((&keepalive.Dialer{Config: c}).Dial(
 				"tcp", closed.Addr().String())),
-			"Dial unix":   second((&keepalive.Dialer{Config: c}).Dial("unix", "/nowhere")),
-			"Listen":      second((&keepalive.ListenConfig{Config: c}).Listen(t.Context(), "tcp", "127.0.0.1:0")),
-			"NewListener": second(keepalive.NewListener(closed, c)),
-			"WrapDial": second(c.WrapDial(func(context.Context, string, string) (net.Conn, error) {
+			"Dial unix":   tcptest.Err((&keepalive.Dialer{Config: c}).Dial("unix", "/nowhere")),
+			"Listen":      tcptest.Err((&keepalive.ListenConfig{Config: c}).Listen(t.Context(), "tcp", "127.0.0.1:0")),
+			"NewListener": tcptest.Err(keepalive.NewListener(closed, c)),
+			"WrapDial": tcptest.Err(c.WrapDial(func(context.Context, string, string) (net.Conn, error) {
 				t.Error("dialed with an invalid Config")
 				return nil, errors.New("dialed")
 			})(t.Context(), "tcp", "")),
@@ -84,9 +85,9 @@ func TestUnwrapNothing(t *testing.T) {
 		"nil":                      nil,
 		"net.Pipe":                 left,
 		"hidden":                   struct{ net.Conn }{left},
-		"wrapped net.Pipe":         wrapper{left},
-		"wrapped nil":              wrapper{},
-		"twice wrapped":            wrapper{wrapper{left}},
+		"wrapped net.Pipe":         tcptest.Wrap(left),
+		"wrapped nil":              tcptest.Wrap(nil),
+		"twice wrapped":            tcptest.Wrap(tcptest.Wrap(left)),
 		"wrapped in itself":        ouroboros{},
 		"tls.Conn over a net.Pipe": tls.Client(left, &tls.Config{ServerName: "x"}),
 	} {

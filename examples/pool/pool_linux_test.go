@@ -1,0 +1,58 @@
+//go:build !keepalive_portable
+
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	require.NoError(t, run(&out))
+	assert.Equal(t, `the same connection: true
+the same connection after the server has crashed: false
+`, out.String())
+}
+
+// The server falls silent while a connection to it is in use.
+func TestPoolDropsSuspects(t *testing.T) {
+	t.Parallel()
+	ln := tcptest.PlainListen(t, "tcp4")
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}
+	p := &pool{dial: func() (net.Conn, error) { return d.Dial("tcp4", ln.Addr().String()) }}
+	get := func() net.Conn {
+		conn, err := p.get()
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	first := get()
+	peer := tcptest.Accept(t, ln)
+	p.put(first)
+	require.Same(t, first, get())
+
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	tcptest.Await(t, "an unanswered probe", func() bool {
+		status, err := keepalive.Stat(first)
+		require.NoError(t, err)
+		return status.Suspect()
+	})
+	p.put(first)
+	next := get()
+	assert.NotSame(t, first, next)
+	assert.ErrorIs(t, tcptest.Write(first), net.ErrClosed)
+	p.put(next)
+	assert.Same(t, next, get())
+}

@@ -1,0 +1,70 @@
+//go:build darwin || dragonfly || freebsd || netbsd || windows
+
+package readback
+
+import (
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryPathReachesTheKernel(t *testing.T) {
+	full := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+	off := full
+	off.Disable = true
+	for _, c := range []keepalive.Config{full, off} {
+		ln := tcptest.PlainListen(t, "tcp4")
+		if err := (keepalive.Config{Disable: true}).Control("tcp4", "", nil); err != nil && c.Disable {
+			assert.ErrorContains(t, err, "net.inet.tcp.always_keepalive")
+			assert.Equal(t, err, tcptest.Err((&keepalive.Dialer{Config: c}).Dial("tcp4", ln.Addr().String())))
+			continue
+		}
+		dialed, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, ln)
+		tcptest.AssertOptions(t, c, dialed)
+		wrapped, _ := tcptest.Pair(t, tcptest.DialFunc(c.WrapDial(new(net.Dialer).DialContext)), ln)
+		tcptest.AssertOptions(t, c, wrapped)
+		_, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp4"))
+		tcptest.AssertOptions(t, c, accepted)
+		_, accepted = tcptest.Pair(t, new(net.Dialer), tcptest.WrappedListen(t, c, "tcp4"))
+		tcptest.AssertOptions(t, c, accepted)
+	}
+}
+
+// Zero fields are left alone: on a socket of our own that is the system's
+// timing, on one that net opened it is net's.
+func TestZeroFieldsAreLeftAlone(t *testing.T) {
+	ln := tcptest.PlainListen(t, "tcp4")
+	untouched, _ := tcptest.Pair(t, &net.Dialer{KeepAlive: -1}, ln)
+	system := tcptest.Options(t, untouched)
+	assert.True(t, system.Disable)
+	system.Disable = false
+
+	dialed, _ := tcptest.Pair(t, new(keepalive.Dialer), ln)
+	tcptest.AssertOptions(t, system, dialed)
+
+	conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
+	before := tcptest.Options(t, conn)
+	require.NoError(t, keepalive.Config{}.Apply(conn))
+	assert.Equal(t, before, tcptest.Options(t, conn))
+}
+
+// A rawConn is a socket that a hook was given.
+type rawConn struct{ syscall.RawConn }
+
+func (c rawConn) SyscallConn() (syscall.RawConn, error) { return c.RawConn, nil }
+
+// The listening socket has no keepalive, which would end it on macOS and the
+// BSDs.
+func TestListeningSocketIsLeftAlone(t *testing.T) {
+	c := keepalive.Config{Idle: time.Minute}
+	var inner syscall.RawConn
+	nlc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { inner = rc; return nil }}
+	tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, "tcp4")
+	assert.Equal(t, tcptest.Options(t, tcptest.PlainListen(t, "tcp4")), tcptest.Options(t, rawConn{inner}))
+}

@@ -1,0 +1,71 @@
+//go:build linux || darwin || dragonfly || freebsd || netbsd || windows
+
+package tcptest
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An option is a socket option and the field of keepalive.Config that it stands
+// for.
+type option struct {
+	level, number int // number is 0 where the system lacks it
+	optional      bool
+	set           func(c *keepalive.Config, value int)
+}
+
+// options repeats what packages keepalive and sockopt say, so that a mistake
+// there shows.
+var options = []option{
+	{solSocket, soKeepalive, false, func(c *keepalive.Config, v int) { c.Disable = v == 0 }},
+	{ipprotoTCP, tcpKeepidle, false, func(c *keepalive.Config, v int) { c.Idle = time.Duration(v) * time.Second }},
+	{ipprotoTCP, tcpKeepintvl, false, func(c *keepalive.Config, v int) { c.Interval = time.Duration(v) * time.Second }},
+	{ipprotoTCP, tcpKeepcnt, false, func(c *keepalive.Config, v int) { c.Count = v }},
+	{ipprotoTCP, tcpUserTimeout, true, func(c *keepalive.Config, v int) { c.UserTimeout = time.Duration(v) * time.Millisecond }},
+}
+
+// Options returns what the kernel holds for a connection or listener. An option
+// that the socket may lack, and does, is zero.
+func Options(t testing.TB, socket any) (c keepalive.Config) {
+	t.Helper()
+	for _, o := range options {
+		if o.number == 0 {
+			continue
+		}
+		Control(t, socket, func(fd uintptr) {
+			value, err := getsockoptInt(fd, o.level, o.number)
+			if o.optional && lacksOption(err) {
+				return
+			}
+			require.NoError(t, err)
+			o.set(&c, value)
+		})
+	}
+	return c
+}
+
+// AssertOptions asserts that the kernel holds want for a connection or listener.
+func AssertOptions(t testing.TB, want keepalive.Config, socket any, msgAndArgs ...any) {
+	t.Helper()
+	assert.Equal(t, want, Options(t, socket), msgAndArgs...)
+}
+
+// AssertGet asserts that [keepalive.Get] returns want, or that it is unsupported
+// in this build.
+func AssertGet(t testing.TB, want keepalive.Config, conn net.Conn, msgAndArgs ...any) {
+	t.Helper()
+	got, err := keepalive.Get(conn)
+	if Portable {
+		assert.ErrorIs(t, err, errors.ErrUnsupported, msgAndArgs...)
+		return
+	}
+	assert.NoError(t, err, msgAndArgs...)
+	assert.Equal(t, want, got, msgAndArgs...)
+}
