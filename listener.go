@@ -3,7 +3,9 @@ package keepalive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"sync/atomic"
 
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
@@ -25,13 +27,14 @@ type ListenConfig struct {
 
 // Listen listens as [net.ListenConfig.Listen] does. On Linux it returns the
 // same [*net.TCPListener], and accepting a connection costs no system call for
-// the policy. On other systems it returns a [*Listener]. Networks other than
-// tcp, tcp4 and tcp6 are listened on as NetListenConfig would.
+// the policy. On other systems it returns a [*Listener], and under gVisor,
+// whose accepted sockets inherit nothing. Networks other than tcp, tcp4 and
+// tcp6 are listened on as NetListenConfig would.
 //
 // The listener is plain TCP even where net would open an MPTCP one: on Linux
-// MPTCP has no TCP_USER_TIMEOUT, and an idle connection dies a minute later than
-// its policy says (net.mptcp.close_timeout). For MPTCP, open a listener and use
-// [NewListener].
+// MPTCP has no TCP_USER_TIMEOUT, and an idle connection dies a minute later
+// than its policy says (net.mptcp.close_timeout). For MPTCP, open a listener
+// and use [NewListener].
 //
 // An invalid Config returns an error before anything is opened.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
@@ -58,30 +61,10 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 // Methods of the inner listener beyond those of [net.Listener], such as File
 // and SetDeadline of a [*net.TCPListener], are called on the inner listener.
 type Listener struct {
-	inner    net.Listener
-	config   Config // resolved
-	addrKind addrKind
-}
-
-// addrKind is what the address of a listener says of its connections.
-type addrKind int
-
-const (
-	otherAddr addrKind = iota // nothing that is known
-	tcpAddr
-	unixAddr // no connection has a policy to miss
-)
-
-func kindOf(addr net.Addr) addrKind {
-	switch {
-	case addr == nil:
-		return otherAddr
-	case isTCP(addr.Network()):
-		return tcpAddr
-	case addr.Network() == "unix" || addr.Network() == "unixpacket":
-		return unixAddr
-	}
-	return otherAddr
+	inner      net.Listener
+	config     Config // resolved
+	unresolved error  // of config, where a listener of unix sockets does not need it
+	tuned      atomic.Bool
 }
 
 // NewListener returns a Listener that accepts the connections of ln and applies
@@ -99,20 +82,21 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Listener{inner: ln, addrKind: kindOf(ln.Addr())}
-	if l.addrKind == unixAddr {
-		return l, nil
-	}
-	var err error
-	if l.config, err = resolve(c); err != nil {
+	resolved, err := resolve(c)
+	if err != nil && !isUnix(ln) {
 		return nil, err
 	}
-	if l.addrKind == tcpAddr {
+	if addr := ln.Addr(); addr != nil && isTCP(addr.Network()) {
 		if err := checkListener(ln, c); err != nil {
 			return nil, err
 		}
 	}
-	return l, nil
+	return &Listener{inner: ln, config: resolved, unresolved: err}, nil
+}
+
+func isUnix(ln net.Listener) bool {
+	addr := ln.Addr()
+	return addr != nil && (addr.Network() == "unix" || addr.Network() == "unixpacket")
 }
 
 // Addr returns the address of the inner listener, nil for a zero Listener.
@@ -136,11 +120,17 @@ var errZeroListener = errors.New("keepalive: zero Listener, want one of NewListe
 // Accept returns the next connection of the inner listener, with the policy
 // applied as [Config.Apply] does. Sockets other than TCP's pass through.
 //
-// A connection that died before its options could be set is closed, and the
-// next one accepted. So is one that lacks an option because its client chose
-// MPTCP, if a wrapped listener hides that it offers it: no client may end the
-// server's loop. What would fail for every connection returns an error, such as
-// an option that the system lacks or a connection that hides its socket.
+// No client can end the server's loop. A connection that died before its
+// options could be set is closed, and the next one accepted. So is one that
+// lacks an option because its client chose MPTCP, if a wrapped listener hides
+// that it offers it. What would fail for every connection returns an error,
+// such as an option that the system lacks.
+//
+// A connection that hides its socket, as those of netutil.LimitListener in
+// golang.org/x/net do, returns an error as long as no connection has got the
+// policy, so that the mistake shows at once: wrap such a listener around the
+// Listener, not the other way round. Later such a connection is closed, and the
+// next one accepted.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l.inner == nil {
 		return nil, errZeroListener
@@ -166,21 +156,25 @@ func (l *Listener) Accept() (net.Conn, error) {
 // setOptions applies the policy to conn. With an error it reports whether that
 // is about conn alone, so that the next connection may do better.
 func (l *Listener) setOptions(conn net.Conn) (retry bool, err error) {
-	if l.addrKind == unixAddr {
-		return false, nil
-	}
 	socket, err := unwrap(conn)
 	if err != nil {
-		return false, err
+		if isUnix(l.inner) {
+			return false, nil // most likely a unix socket
+		}
+		return l.tuned.Load(), fmt.Errorf("%w: wrap %T around a keepalive.Listener, not the other way round", err, l.inner)
+	}
+	if l.unresolved != nil && isTCPSocket(socket) {
+		return false, l.unresolved
 	}
 	err = setConnected(socket, l.config)
 	if err == nil {
+		l.tuned.Store(true)
 		return false, nil
 	}
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return sockopt.IsDead(err), err
 	}
-	if l.addrKind != tcpAddr && !isTCPSocket(socket) {
+	if !isTCPSocket(socket) {
 		return false, nil
 	}
 	return isMPTCPSocket(socket), err

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -140,4 +141,69 @@ func TestTLSListenerInsideAndOutside(t *testing.T) {
 		tcptest.Exchange(t, tls.Client(dialed, client), accepted)
 		tcptest.AssertOptions(t, config, accepted, name)
 	}
+}
+
+// unixPair returns both ends of a unix connection.
+func unixPair(t *testing.T) (dialed, accepted net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
+	return tcptest.Pair(t, new(net.Dialer), ln)
+}
+
+// A listener may merge several, whatever its address says. No client ends the
+// loop of the server.
+func TestAcceptOfAMergedListener(t *testing.T) {
+	for _, addr := range []net.Addr{nil, fakeAddr("tcp"), fakeAddr("unix"), fakeAddr("pipe")} {
+		plain := tcptest.PlainListen(t, "tcp")
+		_, tcp1 := tcptest.Pair(t, new(net.Dialer), plain)
+		_, tcp2 := tcptest.Pair(t, new(net.Dialer), plain)
+		_, unix := unixPair(t)
+		opaque := new(closer)
+		inner := &addrListener{tcptest.FakeListener{Listener: plain, Conns: []net.Conn{unix, tcp1, opaque, unix, tcp2}}, addr}
+		ln, err := keepalive.NewListener(inner, keepalive.Config{Idle: time.Minute})
+		require.NoError(t, err)
+		want := []net.Conn{unix, tcp1, unix, tcp2}
+		if addr == fakeAddr("unix") {
+			want = []net.Conn{unix, tcp1, opaque, unix, tcp2}
+		}
+		for _, want := range want {
+			conn, err := ln.Accept()
+			require.NoError(t, err, "%v", addr)
+			assert.Equal(t, want, conn, "%v", addr)
+		}
+		assert.Equal(t, addr != fakeAddr("unix"), opaque.closed, "%v", addr)
+	}
+}
+
+// limited is a listener like that of netutil.LimitListener, whose connections
+// hide their socket.
+type limited struct{ net.Listener }
+
+type hidden struct{ net.Conn }
+
+func (l limited) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return hidden{conn}, err
+}
+
+// That nothing can be tuned shows with the first connection.
+func TestAcceptOfAListenerThatHidesItsSockets(t *testing.T) {
+	config := keepalive.Config{Idle: time.Minute}
+	plain := tcptest.PlainListen(t, "tcp")
+	ln, err := keepalive.NewListener(limited{plain}, config)
+	require.NoError(t, err)
+	dialed, err := net.Dial("tcp", plain.Addr().String())
+	require.NoError(t, err)
+	defer dialed.Close()
+	_, err = ln.Accept()
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.EqualError(t, err, "keepalive: keepalive_test.hidden gives no access to a socket by SyscallConn or NetConn: "+
+		"unsupported operation: wrap keepalive_test.limited around a keepalive.Listener, not the other way round")
+
+	tuned, err := keepalive.NewListener(plain, config)
+	require.NoError(t, err)
+	_, accepted := tcptest.Pair(t, new(net.Dialer), limited{tuned})
+	assert.IsType(t, hidden{}, accepted)
 }

@@ -29,11 +29,14 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	dialUDP := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp4", udp.LocalAddr().String())
 	}
-	acceptUDP := func() error {
-		conn, err := dialUDP(t.Context(), "", "")
+	acceptHidden := func() error {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp4", address)
 		require.NoError(t, err)
-		ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: plain, Conns: []net.Conn{conn}}, keepalive.Config{})
+		ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: plain, Conns: []net.Conn{struct{ net.Conn }{conn}}}, keepalive.Config{})
 		require.NoError(t, err)
+		accepted, err := plain.Accept()
+		require.NoError(t, err)
+		defer accepted.Close()
 		return tcptest.Err(ln.Accept())
 	}
 
@@ -57,7 +60,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		"NewListener, MPTCP": func() error {
 			return tcptest.Err(keepalive.NewListener(mptcp, keepalive.Config{UserTimeout: time.Second}))
 		},
-		"Accept, no TCP": acceptUDP,
+		"Accept, no socket": acceptHidden,
 		"WrapDial, no TCP": func() error {
 			return tcptest.Err(keepalive.Config{}.WrapDial(dialUDP)(t.Context(), "tcp", ""))
 		},
