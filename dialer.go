@@ -12,11 +12,14 @@ import (
 type Dialer struct {
 	// NetDialer makes the connections. It is not modified: a copy of it
 	// dials, without its KeepAlive and KeepAliveConfig. Its ControlContext
-	// or Control runs before Config is set. A nil NetDialer is equivalent to
-	// the zero net.Dialer.
+	// or Control runs before Config is set. A nil NetDialer is equivalent
+	// to the zero net.Dialer.
 	NetDialer *net.Dialer
 
 	// Config is set on every TCP socket before it connects.
+	//
+	// Where NetDialer uses MPTCP, a UserTimeout or MaxRTO makes net fall
+	// back to plain TCP, since MPTCP has neither.
 	Config Config
 }
 
@@ -59,8 +62,8 @@ type DialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 // If c can't be applied, the connection is closed and the error returned. An
 // invalid c returns an error before anything is dialed. The connections of some
 // proxies hide their socket, such as those of golang.org/x/net/proxy: there,
-// wrap the function that dials the proxy, or use a [Dialer]. Networks other than
-// tcp, tcp4 and tcp6 pass through.
+// wrap the function that dials the proxy, or use a [Dialer]. Networks other
+// than tcp, tcp4 and tcp6 pass through.
 func (c Config) WrapDial(dial DialFunc) DialFunc {
 	invalid := c.Validate()
 	if dial == nil {

@@ -86,7 +86,7 @@ func ExampleConfig_Control() {
 
 func ExampleConfig_Validate() {
 	fmt.Println(keepalive.Config{Idle: 10 * time.Hour}.Validate())
-	// Output: keepalive: Idle is 10h0m0s, want 1s to 9h6m7s (32767 s), or 0 for the system's default
+	// Output: keepalive: Idle is 10h0m0s, want 1s to 9h6m7s (32767 s), or 0 for the system default
 }
 
 func ExampleConfig_String() {
@@ -106,7 +106,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// 1m0s 5s 3 <nil>
-	// keepalive: "idle=60": time: missing unit in duration "60", want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, with commas between them
+	// keepalive: "idle=60": time: missing unit in duration "60", want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them
 }
 
 func Example_flag() {

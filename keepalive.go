@@ -53,7 +53,7 @@ import (
 // system and the option and matches [errors.ErrUnsupported], before anything
 // happens where that is known. Linux supports all of them. Unsupported are:
 //
-//   - UserTimeout, on every other system
+//   - UserTimeout and MaxRTO, on every other system
 //   - Idle, Interval and Count, on OpenBSD
 //   - Interval and Count, on Plan 9, where Idle is the period of all probes
 //   - Interval without Count and Count without Interval, on Solaris
@@ -68,8 +68,8 @@ type Config struct {
 	Disable bool
 
 	// Idle is how long the connection is silent before the first probe:
-	// TCP_KEEPIDLE, 1 s to 32767 s, rounded up to a second. Zero selects the
-	// system default.
+	// TCP_KEEPIDLE, 1 s to 32767 s, rounded up to a second. Zero selects
+	// the system default.
 	Idle time.Duration
 
 	// Interval is the time between probes: TCP_KEEPINTVL, 1 s to 32767 s,
@@ -77,25 +77,41 @@ type Config struct {
 	Interval time.Duration
 
 	// Count is the number of unanswered probes after which the kernel ends
-	// the connection: TCP_KEEPCNT, 1 to 127. Zero selects the system default.
-	// Count has no effect with a UserTimeout.
+	// the connection: TCP_KEEPCNT, 1 to 127. Zero selects the system
+	// default. Count has no effect with a UserTimeout.
 	Count int
 
-	// UserTimeout is how long data may stay unacknowledged before the kernel
-	// ends the connection: TCP_USER_TIMEOUT (RFC 5482), up to 2147483647 ms,
-	// rounded up to a millisecond. Zero is off: data in flight to a dead peer
-	// is then retransmitted for about 15 minutes (tcp_retries2).
+	// UserTimeout is how long data may stay unacknowledged before the
+	// kernel ends the connection: TCP_USER_TIMEOUT (RFC 5482), up to
+	// 2147483647 ms, rounded up to a millisecond. Zero is off: data in
+	// flight to a dead peer is then retransmitted for about 15 minutes
+	// (tcp_retries2).
 	//
-	// The time counts from the first retransmission. ICMP errors from routers
-	// can make it half as long again over IPv4 (tcp_ld_RTO_revert in
-	// net/ipv4/tcp_ipv4.c). The table in docs/faults.md shows how it ends.
+	// The time counts from the first retransmission. ICMP errors from
+	// routers can make it half as long again over IPv4 (tcp_ld_RTO_revert
+	// in net/ipv4/tcp_ipv4.c). The table in docs/faults.md shows how it
+	// ends.
 	//
-	// UserTimeout has three more effects on Linux. An idle connection ends at
-	// the first probe that is due at or after UserTimeout, whatever Count says.
-	// A live peer that stops reading is given up as well, once its window has
-	// been closed for that long. Connecting is bounded too, although tcp(7)
-	// says that it is not.
+	// UserTimeout has three more effects on Linux. An idle connection ends
+	// at the first probe that is due at or after UserTimeout, whatever
+	// Count says. A live peer that stops reading is given up as well, once
+	// its window has been closed for that long. Connecting is bounded too,
+	// although tcp(7) says that it is not.
 	UserTimeout time.Duration
+
+	// MaxRTO is the longest time between two retransmissions of data in
+	// flight: TCP_RTO_MAX_MS (Linux 6.15), 1 s to 120 s, rounded up to a
+	// millisecond, and by the kernel to its tick of up to 10 ms. Zero
+	// leaves the option as it is, which is tcp_rto_max_ms on a new socket,
+	// 120 s by default.
+	//
+	// The kernel gives up after tcp_retries2 retransmissions, so MaxRTO
+	// bounds the time that data to a dead peer goes unnoticed: see
+	// [Config.UnackedTime]. Unlike UserTimeout it spares a live peer that
+	// stops reading. It also bounds how long data waits for the next
+	// retransmission once a path that was cut off is back. On a path that
+	// is only slow it costs retransmissions.
+	MaxRTO time.Duration
 }
 
 // An option is a TCP option and the field of Config that holds its value.
@@ -106,50 +122,66 @@ type option struct {
 
 	unit     time.Duration // of the socket option, 1 where it is a plain number
 	min, max int           // what a socket accepts, in units
-	zero     string        // what a zero field selects, in words
+	zero     zeroField
 
-	// sysctl below net.ipv4 holds the default that a zero field selects. ""
-	// means that a zero field turns the option off.
-	sysctl string
+	sysctl string // below net.ipv4, holds the default that systemDefault selects
 
 	get func(Config) int64 // in nanoseconds, or the plain number
 	set func(*Config, int64)
 }
+
+// zeroField is what a zero field selects.
+type zeroField string
+
+const (
+	systemDefault zeroField = "the system default"
+	off           zeroField = "off"
+	unchanged     zeroField = "no change"
+)
 
 // maxSeconds is MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of include/net/tcp.h.
 const maxSeconds = 32767
 
 // options holds a row for each option, in the order of the fields of Config.
 //
-// The maximum of Count is MAX_TCP_KEEPCNT. TCP_USER_TIMEOUT is an int.
+// The maximum of Count is MAX_TCP_KEEPCNT. TCP_USER_TIMEOUT is an int. The
+// range of TCP_RTO_MAX_MS is that of do_tcp_setsockopt in net/ipv4/tcp.c, from
+// TCP_RTO_MAX_MIN_SEC to TCP_RTO_MAX_SEC.
 var options = [...]option{
 	{
 		Option: sockopt.KeepIdle, field: "Idle", key: "idle",
 		unit: time.Second, min: 1, max: maxSeconds,
-		zero: "the system's default", sysctl: "tcp_keepalive_time",
+		zero: systemDefault, sysctl: "tcp_keepalive_time",
 		get: func(c Config) int64 { return int64(c.Idle) },
 		set: func(c *Config, v int64) { c.Idle = time.Duration(v) },
 	},
 	{
 		Option: sockopt.KeepIntvl, field: "Interval", key: "interval",
 		unit: time.Second, min: 1, max: maxSeconds,
-		zero: "the system's default", sysctl: "tcp_keepalive_intvl",
+		zero: systemDefault, sysctl: "tcp_keepalive_intvl",
 		get: func(c Config) int64 { return int64(c.Interval) },
 		set: func(c *Config, v int64) { c.Interval = time.Duration(v) },
 	},
 	{
 		Option: sockopt.KeepCnt, field: "Count", key: "count",
 		unit: 1, min: 1, max: 127,
-		zero: "the system's default", sysctl: "tcp_keepalive_probes",
+		zero: systemDefault, sysctl: "tcp_keepalive_probes",
 		get: func(c Config) int64 { return int64(c.Count) },
 		set: func(c *Config, v int64) { c.Count = int(v) },
 	},
 	{
 		Option: sockopt.UserTimeout, field: "UserTimeout", key: "user_timeout",
 		unit: time.Millisecond, min: 1, max: math.MaxInt32,
-		zero: "off",
+		zero: off,
 		get:  func(c Config) int64 { return int64(c.UserTimeout) },
 		set:  func(c *Config, v int64) { c.UserTimeout = time.Duration(v) },
+	},
+	{
+		Option: sockopt.MaxRTO, field: "MaxRTO", key: "max_rto",
+		unit: time.Millisecond, min: 1000, max: 120000,
+		zero: unchanged,
+		get:  func(c Config) int64 { return int64(c.MaxRTO) },
+		set:  func(c *Config, v int64) { c.MaxRTO = time.Duration(v) },
 	},
 }
 
@@ -231,7 +263,7 @@ func (c Config) Effective() Config {
 	}
 	effective, system := c, SystemDefaults()
 	for i := range options {
-		if o := &options[i]; o.get(c) == 0 {
+		if o := &options[i]; o.zero == systemDefault && o.get(c) == 0 {
 			o.set(&effective, o.get(system))
 		}
 	}
@@ -242,9 +274,10 @@ func (c Config) Effective() Config {
 //
 // On Linux Idle, Interval and Count are read from
 // /proc/sys/net/ipv4/tcp_keepalive_{time,intvl,probes}, in the network
-// namespace of the calling thread. What can't be read is the kernel's own
-// 7200 s, 75 s or 9. The kernel lets an operator write values there that no
-// socket accepts. They are returned as they are and are invalid in a Config.
+// namespace of the calling thread. What can't be read there, or is a value that
+// no socket accepts, is asked of a new socket. Where none can be made it is the
+// kernel's own 7200 s, 75 s or 9. The kernel lets an operator set values that
+// no socket accepts. They are returned as they are and are invalid in a Config.
 //
 // On other systems the values are those of the system's documentation,
 // whatever an operator has set.
@@ -285,14 +318,30 @@ func isTCP(network string) bool {
 // connection through [syscall.Conn] and through NetConn methods such as that of
 // [crypto/tls.Conn].
 //
-// Every option is set. A zero field is set to the value of [SystemDefaults],
-// since net has set options of its own by then and the kernel cannot unset
-// one. A default that no socket accepts is an error that names the sysctl. An
-// option that is refused leaves the socket as it was.
+// Every option is set. A zero Idle, Interval or Count is set to the value of
+// [SystemDefaults], since net has set options of its own by then and the kernel
+// cannot unset one. A default that no socket accepts is an error that names the
+// sysctl. The defaults are those of the calling thread's network namespace,
+// even for a connection of another one. A zero UserTimeout is set to off. A
+// zero MaxRTO leaves the option as it is.
 //
-// Applying the policy that the socket already holds does not disturb it. An
-// Idle that is equal is not set again: a socket that follows the sysctl
-// continues to do so.
+// An option that the socket lacks returns an error and leaves the socket as it
+// was. An option that is refused for another reason, as a seccomp filter may,
+// leaves those set that came before it. Concurrent calls for one connection may
+// mix their policies.
+//
+// The policy counts from then on, whatever the connection did before: a peer
+// that is silent is noticed within DetectionTime of the last segment that
+// arrived from it, or of the call if that is later. Where the policy is another
+// one and nothing has been heard for Idle, Apply sends a probe at once. Where
+// Count probes are out already, that ends the connection. Applying an equal
+// policy sends no probe that is not due. A UserTimeout or MaxRTO that is
+// applied while data is in flight counts from the next retransmission.
+//
+// There is one case that Apply cannot see. Where a sysctl was lowered that the
+// connection followed, and the policy equals what it follows now, the timer may
+// still be armed with the old value if the peer has not been heard for Idle. It
+// then counts once more.
 //
 // On other systems a zero field is left as it is, which on connections that
 // net opened is 15 s, 15 s and 9 by default. Options that were set before one
@@ -316,10 +365,10 @@ func (c Config) Apply(conn net.Conn) error {
 }
 
 // Get returns the policy that the kernel holds for conn now, with every field
-// filled in. A zero UserTimeout is off. Applying it to the same connection
-// changes none of it, but keeps Interval and Count from following the sysctl
-// later. A sysctl value that no socket accepts is returned as it is, and Apply
-// refuses it.
+// filled in. A zero UserTimeout is off. MaxRTO is zero where the socket lacks
+// the option. Applying the result to the same connection changes none of it,
+// but keeps the connection from following a sysctl later. A sysctl value that
+// no socket accepts is returned as it is, and Apply refuses it.
 //
 // Get finds the socket as Apply does, with the same errors. On other systems
 // than Linux it always returns an error, since net reads no socket options.
@@ -327,6 +376,26 @@ func Get(conn net.Conn) (Config, error) {
 	socket, err := unwrap(conn)
 	if err != nil {
 		return Config{}, err
+	}
+	return get(socket)
+}
+
+// GetListener returns the policy that a listening socket holds, such as one
+// that a systemd unit or a parent process has set. Disable says that keepalive
+// is off. [NewListener] with this Config sets it on every connection. Without
+// that, net sets its own timing on the connections of a [net.FileListener].
+//
+// The socket is that of ln's SyscallConn method, or of the listener within a
+// [*Listener]. The error matches [errors.ErrUnsupported] where ln has none,
+// where it is no TCP socket, and where [Get] is unsupported. It matches
+// [net.ErrClosed] where ln is closed.
+func GetListener(ln net.Listener) (Config, error) {
+	if l, ok := ln.(*Listener); ok {
+		ln = l.inner
+	}
+	socket, ok := ln.(syscall.Conn)
+	if !ok {
+		return Config{}, fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn: %w", ln, errors.ErrUnsupported)
 	}
 	return get(socket)
 }

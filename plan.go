@@ -5,35 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
+	"sort"
 	"time"
 )
 
-// DetectionTime returns how long a peer that has fallen silent goes unnoticed
-// on an idle connection, counted from the last segment that arrived from it.
-// It is false where that is for ever: with Disable, and with an Idle or Interval
-// below zero, which stops the kernel's timer. No Config that is set can have one, nor
-// one above the range of [Config.Validate]; a system's default can.
+// DetectionTime returns how long a silent peer goes unnoticed on an idle
+// connection, counted from the last segment that arrived from it. It returns
+// false where the peer goes unnoticed forever: with Disable, and with a
+// negative Idle or Interval, which stops the kernel's timer. No socket accepts
+// these, nor values above the range of [Config.Validate], but a sysctl can hold
+// them.
 //
-// It goes by the Effective c and counts as Linux does (tcp_keepalive_timer in
+// It computes from the Effective c what Linux does (tcp_keepalive_timer in
 // net/ipv4/tcp_timer.c). The kernel probes at Idle + k×Interval, k = 0, 1, …,
-// in whole seconds, until it gives the peer up in place of a probe. Without a
-// UserTimeout it does so when Count probes are out, at Idle + Count×Interval.
-// With one, it does so at the first of these times that is not before
-// UserTimeout, after one probe at least.
+// in whole seconds. Without a UserTimeout it gives the peer up when Count
+// probes are unanswered, at Idle + Count×Interval. With a UserTimeout it gives
+// the peer up in place of the first probe, k ≥ 1, that is due at or after
+// UserTimeout.
 //
-// The kernel's timers are not early, but up to 1/8 late (calc_index in
-// kernel/time/timer.c), and so is the end of the connection. Late timers can also
-// bring it forward: a probe that was due before UserTimeout and comes after it
-// is the end, up to an Interval before d, though not before UserTimeout.
-// And where Interval is longer than Idle, a peer that falls silent after it
-// answered a probe has Interval instead of Idle until the next one.
+// The kernel's timers are never early, but up to 1/8 late (calc_index in
+// kernel/time/timer.c), and so is the end of the connection. There are three
+// exceptions. With a UserTimeout, a probe that was due before it and is late
+// can end the connection up to an Interval sooner, though not before
+// UserTimeout. Where Interval is longer than Idle, a peer that falls silent
+// after it answered a probe is probed after Interval, not Idle. And on a
+// connection that only receives, a probe that was lost earlier may still count
+// as unanswered: with a UserTimeout up to Idle, or a Count of 1, a live peer
+// may then be given up without being asked.
 //
-// While data is in flight the kernel does not probe. What bounds that time is
-// UserTimeout, which it then counts from the first retransmission, or else
-// tcp_retries2 of tcp(7).
+// While data is in flight the kernel does not probe: see [Config.UnackedTime].
 //
-// An MPTCP connection lives on without its subflow, for the 60 s of
-// net.mptcp.close_timeout.
+// An MPTCP connection outlives its last subflow by net.mptcp.close_timeout, 60
+// s by default.
 func (c Config) DetectionTime() (d time.Duration, ok bool) {
 	c = c.Effective()
 	idle, interval, limit := wholeSeconds(c.Idle), wholeSeconds(c.Interval), wholeSeconds(c.UserTimeout)
@@ -56,41 +60,102 @@ func (c Config) DetectionTime() (d time.Duration, ok bool) {
 
 func wholeSeconds(d time.Duration) int64 { return roundUp(d, time.Second) }
 
-// Target is what a policy is for, in the words of who needs it. See [Plan].
+// UnackedTime returns how long data in flight to a dead peer goes unnoticed,
+// counted from its first retransmission, which comes 0.2 s after the data was
+// sent, or later on a path with a long round trip.
+//
+// It is UserTimeout where that is set. Otherwise it is the time that the kernel
+// allows for tcp_retries2 retransmissions (tcp_model_timeout in
+// net/ipv4/tcp_timer.c). They are 0.2 s, 0.4 s, 0.8 s and so on apart, whatever
+// tcp_rto_min_us is, and MaxRTO at most. A zero MaxRTO is tcp_rto_max_ms. With
+// the defaults of Linux this is 15m24.6s.
+//
+// The kernel looks at it only when it retransmits. So it gives up no sooner,
+// and later by up to one of these distances, which is MaxRTO at most, and by
+// the 1/8 that its timers may be late. With a UserTimeout the last
+// retransmission timeout is cut short to end in time.
+//
+// UnackedTime returns false on systems other than Linux, and where
+// tcp_retries2 can't be read. Both sysctls are those of the network namespace
+// of the calling thread.
+func (c Config) UnackedTime() (d time.Duration, ok bool) {
+	if c.UserTimeout != 0 {
+		return time.Duration(roundUp(c.UserTimeout, time.Millisecond)) * time.Millisecond, true
+	}
+	retries, maxRTO, ok := retransmissions()
+	if !ok {
+		return 0, false
+	}
+	if c.MaxRTO != 0 {
+		maxRTO = time.Duration(roundUp(c.MaxRTO, time.Millisecond)) * time.Millisecond
+	}
+	return modelTimeout(retries, maxRTO), true
+}
+
+// modelTimeout is tcp_model_timeout with TCP_RTO_MIN for rto_base, as it is
+// called for a connection that is established.
+func modelTimeout(retries int, maxRTO time.Duration) time.Duration {
+	const rtoMin = 200 * time.Millisecond
+	maxRTO = min(max(maxRTO, time.Second), 120*time.Second) // all that a socket accepts
+	doublings := bits.Len64(uint64(maxRTO/rtoMin)) - 1
+	if retries <= doublings {
+		return (2<<retries - 1) * rtoMin
+	}
+	return (2<<doublings-1)*rtoMin + time.Duration(retries-doublings)*maxRTO
+}
+
+// Target says what a policy has to achieve. See [Plan].
 type Target struct {
-	// Detect is within what time a dead peer has to be noticed, counted from
-	// the last segment that arrived from it: at least 4.5 s, three probes a
-	// second apart. Zero demands nothing.
+	// Detect is the time within which a dead peer has to be noticed,
+	// counted from the last segment that arrived from it. It is 4.5 s at
+	// least, which is three probes a second apart. Zero demands nothing.
 	Detect time.Duration
 
 	// IdleLimit is the shortest time after which a firewall, NAT or load
-	// balancer on the path forgets an idle connection: more than 2.25 s,
-	// two probes a second apart. Zero is none.
+	// balancer on the path forgets an idle connection. It is more than 2.25
+	// s, which is two probes a second apart. Zero means that nothing
+	// forgets.
 	IdleLimit time.Duration
 
-	// Unacked bounds the time that a peer is taken for alive with data in
-	// flight as well, when the kernel does not probe. It sets UserTimeout,
-	// whose documentation says which live peers that ends. The time counts
-	// from the first retransmission, which comes 0.2 s after the data was
-	// sent, or later on a path with a long round trip. Beyond Detect it takes
-	// what ICMP errors add to a UserTimeout.
+	// Unacked bounds the time that data in flight to a dead peer goes
+	// unnoticed as well. The kernel does not probe then. Plan sets
+	// UserTimeout, which also ends a live peer that stops reading: see its
+	// documentation.
+	//
+	// The time counts from the first retransmission, which comes 0.2 s
+	// after the data was sent, or later on a path with a long round trip.
+	// ICMP errors add to it what they add to a UserTimeout.
 	Unacked bool
+
+	// SlowReads, with Unacked, spares a live peer that stops reading: Plan
+	// sets MaxRTO instead of UserTimeout, which takes Linux 6.15 and a
+	// Detect of 17.325 s at least.
+	SlowReads bool
 }
 
-// Plan returns a policy that meets t, every field of it set, so that it depends
-// on no system's default. It is in whole seconds and allows for timers that are
-// 1/8 late:
+// Plan returns a policy that meets t, in whole seconds. It sets Idle, Interval
+// and Count, so that the policy depends on no system default of theirs, and
+// allows for timers that are 1/8 late:
 //
 //   - Count is 3, since one lost probe is no dead peer.
-//   - 9/8 × DetectionTime is at most Detect, and 9/8 × (Idle + Interval) is less
-//     than IdleLimit, so that one lost probe does not lose the path.
+//   - 9/8 × DetectionTime is at most Detect, and 9/8 × (Idle + Interval) is
+//     less than IdleLimit, so that one lost probe does not lose the path.
 //   - Interval is the longest that leaves room for an Idle three times as
 //     long, or else 1 s.
 //   - Idle is the longest that then fits: idle traffic costs batteries and
 //     money.
-//   - UserTimeout is off. With Unacked it is Idle + Count × Interval, so that the
-//     kernel still gives an idle peer up when Count probes are out, no sooner
-//     and no later.
+//   - UserTimeout is zero. With Unacked it is Idle + Count × Interval, so that
+//     the kernel still gives an idle peer up when Count probes are out, no
+//     sooner and no later.
+//   - MaxRTO is zero. With SlowReads it is the longest with which 9/8 ×
+//     (UnackedTime + MaxRTO) is at most Detect. Without Detect it is the
+//     longest with which UnackedTime + MaxRTO is at most DetectionTime, or else
+//     1 s.
+//
+// MaxRTO counts with 15 retransmissions, the default of tcp_retries2, or with
+// the system's tcp_retries2 where that is higher. A lower one only makes the
+// kernel give up sooner. It does not lengthen MaxRTO, since the policy may be
+// used on another machine, and the sysctl may change.
 //
 // An error says what can't be met, and the least that can.
 func Plan(t Target) (Config, error) {
@@ -105,7 +170,10 @@ func Plan(t Target) (Config, error) {
 		Interval: time.Duration(interval) * time.Second,
 		Count:    probes,
 	}
-	if t.Unacked {
+	switch {
+	case t.SlowReads:
+		c.MaxRTO = t.maxRTO(c.Idle + probes*c.Interval)
+	case t.Unacked:
 		c.UserTimeout = c.Idle + probes*c.Interval
 	}
 	return c, nil
@@ -117,11 +185,33 @@ const (
 	ratio  = 3
 )
 
-// What the timers allow for at the least, with Idle and Interval at 1 s.
+// The least that Plan can meet, with Idle, Interval and MaxRTO at 1 s.
 const (
 	minDetect    = (1 + probes) * time.Second / 8 * 9
 	minIdleLimit = 2 * time.Second / 8 * 9
 )
+
+func minUnackedDetect() time.Duration { return lastRetransmission(time.Second) / 8 * 9 }
+
+// lastRetransmission is when data to a dead peer is given up at the latest, by
+// timers that are not late.
+func lastRetransmission(maxRTO time.Duration) time.Duration {
+	retries := 15 // TCP_RETR2 of include/net/tcp.h
+	if system, _, ok := retransmissions(); ok {
+		retries = max(retries, system)
+	}
+	return modelTimeout(retries, maxRTO) + maxRTO
+}
+
+// maxRTO returns the longest MaxRTO that meets t.
+func (t Target) maxRTO(detectionTime time.Duration) time.Duration {
+	limit := detectionTime
+	if t.Detect != 0 {
+		limit = time.Duration(int64(t.Detect/9*8) + int64(t.Detect%9*8/9))
+	}
+	seconds := sort.Search(119, func(i int) bool { return lastRetransmission(time.Duration(i+2)*time.Second) > limit })
+	return time.Duration(seconds+1) * time.Second
+}
 
 func (t Target) validate() error {
 	if t.Detect == 0 && t.IdleLimit == 0 {
@@ -133,6 +223,12 @@ func (t Target) validate() error {
 	if t.IdleLimit != 0 && t.IdleLimit <= minIdleLimit {
 		return fmt.Errorf("keepalive: IdleLimit is %v, want more than %v, or 0 for none", t.IdleLimit, minIdleLimit)
 	}
+	if t.SlowReads && !t.Unacked {
+		return errors.New("keepalive: SlowReads without Unacked, want both or neither")
+	}
+	if least := minUnackedDetect(); t.SlowReads && t.Detect != 0 && t.Detect < least {
+		return fmt.Errorf("keepalive: Detect is %v, want %v or more with SlowReads, or 0 for no demand", t.Detect, least)
+	}
 	return nil
 }
 
@@ -140,8 +236,8 @@ func (t Target) validate() error {
 // which timers that are 1/8 late meet t.
 //
 // The timer wheel can exceed 1/8, by 1/504: its levels begin at 63 times the
-// granularity of the level before, which is 8 times finer. But Idle and Interval
-// can't both be that unlucky at a ratio of 3.
+// granularity of the level before, which is 8 times finer. But Idle and
+// Interval can't both be that unlucky at a ratio of 3.
 func (t Target) room() (detect, limit int64) {
 	const enough = (1 + probes) * maxSeconds * time.Second / 8 * 9 // for any Config
 	most := func(demand time.Duration) int64 { return int64(min(cmp.Or(demand, enough), enough)) }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -36,7 +35,8 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 	return nd.DialContext(ctx, network, address)
 }
 
-// listen sets c after the hook of nlc and before the socket listens.
+// listen sets c after the hook of nlc and before the socket listens. Where
+// accepted sockets do not inherit it, a Listener sets it on each.
 func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
 	hook := nlc.Control
 	nlc.Control = func(network, address string, rc syscall.RawConn) error {
@@ -47,26 +47,40 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 		}
 		return setUnconnected(rc, c)
 	}
-	return nlc.Listen(ctx, network, address)
+	ln, err := nlc.Listen(ctx, network, address)
+	if err != nil || sockopt.AcceptInherits() {
+		return ln, err
+	}
+	l, err := NewListener(ln, c)
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // checkListener returns an error if the connections that ln accepts are known
-// to lack an option that c sets: MPTCP lacks TCP_USER_TIMEOUT, and all TCP
-// options before Linux 6.10.
+// to lack an option that c sets: MPTCP lacks TCP_USER_TIMEOUT and
+// TCP_RTO_MAX_MS, and all TCP options before Linux 6.10.
 func checkListener(ln net.Listener, c Config) error {
 	socket, ok := ln.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	return sockopt.Control(socket, func(fd uintptr) error {
+	err := sockopt.Control(socket, func(fd uintptr) error {
 		for i := range options {
 			o := &options[i]
-			if _, err := o.Get(fd); err != nil && (o.value(c) != 0 || !errors.Is(err, errors.ErrUnsupported)) {
+			if _, err := o.Get(fd); err != nil && (o.value(c) != 0 || o.zero == systemDefault) {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil && isMPTCPSocket(socket) {
+		return fmt.Errorf("%w: the listener uses MPTCP, want one of keepalive.ListenConfig, "+
+			"or of a net.ListenConfig with SetMultipathTCP(false)", err)
+	}
+	return err
 }
 
 // protocol returns SO_PROTOCOL of socket, 0 where that can't be read.
@@ -102,46 +116,115 @@ func setUnconnected(rc syscall.RawConn, c Config) error {
 	})
 }
 
-// setConnected sets every option of a connection that was just made. c is
+// setConnected sets the options of a connection that was just made. c is
 // resolved.
 func setConnected(socket syscall.Conn, c Config) error {
 	return sockopt.Control(socket, func(fd uintptr) error { return setAll(fd, c, true) })
 }
 
 // changeConnected is setConnected for a connection that may be probing.
-//
-// Setting TCP_KEEPIDLE arms the timer anew. While probes are out it is overdue,
-// so that even an equal value would send a probe at once and count it
-// (tcp_sock_set_keepidle_locked in net/ipv4/tcp.c).
 func changeConnected(socket syscall.Conn, c Config) error {
 	return sockopt.Control(socket, func(fd uintptr) error {
-		idle, err := sockopt.KeepIdle.Get(fd)
+		rearm, err := mustRearm(fd, c)
 		if err != nil {
 			return err
 		}
-		return setAll(fd, c, int64(idle) != roundUp(c.Idle, time.Second))
+		return setAll(fd, c, rearm)
 	})
 }
 
 // setAll goes through the table from its end, since the options that a socket
 // may lack come last there: their refusal leaves the socket as it was.
-// SO_KEEPALIVE is set last, so that it arms the timer with the new Idle.
+//
+// Idle comes last, after SO_KEEPALIVE: setting it while keepalive is on arms
+// the timer with the new policy. Nothing else does on a connection that had
+// keepalive on before (tcp_sock_set_keepidle_locked and tcp_set_keepalive in
+// net/ipv4).
 func setAll(fd uintptr, c Config, setIdle bool) error {
 	for i := len(options) - 1; i >= 0; i-- {
 		o := &options[i]
-		if o.Option == sockopt.KeepIdle && !setIdle {
+		if o.Option == sockopt.KeepIdle {
 			continue
 		}
-		value := o.value(c)
-		err := o.Set(fd, value)
-		if err != nil && value == 0 && errors.Is(err, errors.ErrUnsupported) {
-			continue // off is the only state that a socket without the option has
-		}
-		if err != nil {
+		if err := o.setResolved(fd, o.value(c)); err != nil {
 			return err
 		}
 	}
-	return setKeepAlive(fd, c)
+	if err := setKeepAlive(fd, c); err != nil || !setIdle {
+		return err
+	}
+	return sockopt.KeepIdle.Set(fd, int(roundUp(c.Idle, time.Second)))
+}
+
+// setResolved sets the option to a value that is zero only where that means off
+// or no change.
+func (o *option) setResolved(fd uintptr, value int) error {
+	if value == 0 && o.zero == unchanged {
+		return nil
+	}
+	err := o.Set(fd, value)
+	if value == 0 && errors.Is(err, errors.ErrUnsupported) {
+		return nil // off is the only state that a socket without the option has
+	}
+	return err
+}
+
+// mustRearm reports whether Idle must be set to arm the timer with c.
+//
+// Setting it always would be right but for its effect on a connection that has
+// been silent for Idle: the timer fires at once and sends a probe. So it is
+// left out where the timer is armed with c already, so that applying the same
+// policy again and again sends none. Where Interval is longer than Idle, it
+// would also replace the wait of an Interval after an answered probe by one of
+// Idle.
+func mustRearm(fd uintptr, c Config) (bool, error) {
+	var info unix.TCPInfo
+	known := sockopt.TCPInfo(fd, &info) == nil // not under qemu-user
+	if c.Disable || known && c.Interval <= c.Idle && sinceHeard(&info) < c.Idle {
+		return true, nil // at most the wait of Idle begins anew where it began before
+	}
+	changed, err := changesTimer(fd, c)
+	return changed || known && isOverdue(&info, c), err
+}
+
+// changesTimer reports whether the socket holds another policy than c, as far
+// as it counts for the timer.
+func changesTimer(fd uintptr, c Config) (bool, error) {
+	on, err := sockopt.KeepAlive.Get(fd)
+	if err != nil || on == 0 {
+		return true, err
+	}
+	idle, err := sockopt.KeepIdle.Get(fd)
+	if err != nil || int64(idle) != roundUp(c.Idle, time.Second) {
+		return true, err
+	}
+	interval, err := sockopt.KeepIntvl.Get(fd)
+	return int64(interval) != roundUp(c.Interval, time.Second), err
+}
+
+// isOverdue reports whether a probe would have been sent by now if the timer
+// were armed with c. It was armed with something longer then: a policy whose
+// timer has not fired since, or a sysctl that was lowered since.
+//
+// A timer may be 1/8 late. After an answered probe it is armed with Interval.
+func isOverdue(info *unix.TCPInfo, c Config) bool {
+	due := c.Idle + time.Duration(info.Probes)*c.Interval
+	if info.Probes == 0 {
+		if c.Interval <= c.Idle {
+			return true // a probe is due, however late the timer is
+		}
+		due = c.Interval
+	}
+	return sinceHeard(info) > due*9/8+tolerance
+}
+
+// tolerance covers the tick of the kernel's clock and the time until a timer
+// that has fired has run.
+const tolerance = 100 * time.Millisecond
+
+// sinceHeard is keepalive_time_elapsed of include/net/tcp.h.
+func sinceHeard(info *unix.TCPInfo) time.Duration {
+	return time.Duration(min(info.Last_data_recv, info.Last_ack_recv)) * time.Millisecond
 }
 
 func setKeepAlive(fd uintptr, c Config) error {
@@ -154,11 +237,12 @@ func setKeepAlive(fd uintptr, c Config) error {
 func get(socket syscall.Conn) (Config, error) {
 	var c Config
 	err := sockopt.Control(socket, func(fd uintptr) error {
-		// TCP options come first: other sockets than TCP's have SO_KEEPALIVE.
+		// TCP options come first: other sockets than TCP's have
+		// SO_KEEPALIVE.
 		for i := range options {
 			o := &options[i]
 			value, err := o.Get(fd)
-			if err != nil && (o.sysctl != "" || !errors.Is(err, errors.ErrUnsupported)) {
+			if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
 				return err
 			}
 			o.setValue(&c, value)
@@ -172,15 +256,43 @@ func get(socket syscall.Conn) (Config, error) {
 
 func systemDefaults() Config {
 	var c Config
-	c.Idle, c.Interval, c.Count = sysctl.Documented(runtime.GOOS)
+	c.Idle, c.Interval, c.Count = sysctl.Documented("linux")
 	for i := range options {
-		if o := &options[i]; o.sysctl != "" {
-			if value, err := sysctl.Int(o.sysctl); err == nil {
+		if o := &options[i]; o.zero == systemDefault {
+			if value, err := o.systemDefault(); err == nil {
 				o.setValue(&c, value)
 			}
 		}
 	}
 	return c
+}
+
+// systemDefault reads the sysctl. A container may hide it or show another
+// value than counts: gVisor has zeros there. A socket that nobody has set knows
+// the value.
+func (o *option) systemDefault() (int, error) {
+	value, err := sysctl.Int(o.sysctl)
+	if err == nil && o.accepts(int64(value)) {
+		return value, nil
+	}
+	asked, refused := o.ofNewSocket()
+	if refused == nil {
+		return asked, nil
+	}
+	return value, err
+}
+
+// ofNewSocket returns the value of a socket that nobody has set.
+func (o *option) ofNewSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	return o.Get(uintptr(fd))
 }
 
 // resolve fills in the system's defaults, which have to be set like any other
@@ -189,13 +301,27 @@ func resolve(c Config) (Config, error) {
 	resolved := c.Effective()
 	for i := range options {
 		o := &options[i]
-		if o.get(c) != 0 || o.sysctl == "" || o.accepts(int64(o.value(resolved))) {
+		if o.zero != systemDefault || o.get(c) != 0 || o.accepts(int64(o.value(resolved))) {
 			continue
 		}
 		return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
 			o.sysctl, o.value(resolved), o.min, o.max, o.field)
 	}
 	return resolved, nil
+}
+
+// retransmissions returns tcp_retries2, and tcp_rto_max_ms, which is fixed
+// before Linux 6.15. A new socket knows the latter too.
+func retransmissions() (retries int, maxRTO time.Duration, ok bool) {
+	retries, err := sysctl.Int("tcp_retries2")
+	if err != nil || retries < 0 {
+		return 0, 0, false
+	}
+	o := &option{Option: sockopt.MaxRTO}
+	if ms, err := o.ofNewSocket(); err == nil {
+		return retries, time.Duration(ms) * time.Millisecond, true
+	}
+	return retries, 120 * time.Second, true // TCP_RTO_MAX_SEC
 }
 
 func stat(socket syscall.Conn) (Status, error) {
@@ -256,8 +382,9 @@ func statusOf(info *unix.TCPInfo) Status {
 // kernel's count may be higher.
 //
 // Data that acknowledges nothing new does not reset it on the fast path of
-// tcp_rcv_established. But the first keepalive probe follows a second of silence
-// at the earliest, so within the last second nothing can have gone unanswered.
+// tcp_rcv_established. But the first keepalive probe follows a second of
+// silence at the earliest, so within the last second nothing can have gone
+// unanswered.
 //
 // A peer that stopped reading answers one zero-window probe per half a second
 // (tcp_invalid_ratelimit), and they are sent after 1, 3, 7 ... times the

@@ -37,6 +37,9 @@ func unsupportedOption(goos string, c Config, fresh bool) string {
 	if c.UserTimeout != 0 {
 		return sockopt.UserTimeout.Name
 	}
+	if c.MaxRTO != 0 {
+		return sockopt.MaxRTO.Name
+	}
 	switch goos {
 	case "openbsd": // no timing per socket
 		return firstOption(c)
@@ -52,8 +55,8 @@ func unsupportedOption(goos string, c Config, fresh bool) string {
 		c.Idle = 0 // supported: the period of all probes
 		return firstOption(c)
 	case "solaris":
-		// Before 11.4 net sets their product, refuses Interval alone, and
-		// ignores Count alone without an error.
+		// Before 11.4 net sets their product, refuses Interval alone,
+		// and ignores Count alone without an error.
 		if (c.Interval != 0) != (c.Count != 0) {
 			return "TCP_KEEPINTVL without TCP_KEEPCNT, or the reverse,"
 		}
@@ -73,8 +76,8 @@ func firstOption(c Config) string {
 	return ""
 }
 
-// oneByOne returns the options that c sets, each with a Config that sets nothing
-// else. Count comes before Interval: illumos takes an Interval only if
+// oneByOne returns the options that c sets, each with a Config that sets
+// nothing else. Count comes before Interval: illumos takes an Interval only if
 // Interval × Count stays below 8 minutes, with the Count that the socket has.
 func oneByOne(c Config) func(yield func(*option, Config) bool) {
 	return func(yield func(*option, Config) bool) {
@@ -115,7 +118,7 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{inner: ln, config: c, addrKind: tcpAddr}, nil
+	return &Listener{inner: ln, config: c}, nil
 }
 
 func checkListener(net.Listener, Config) error { return nil }
@@ -156,8 +159,8 @@ func setConnected(socket syscall.Conn, c Config) error {
 		return setOneByOne(conn, c)
 	}
 	if c.Disable && c.Idle != 0 {
-		// Windows before 10.0.16299 sets timing by SIO_KEEPALIVE_VALS, which
-		// turns keepalive on.
+		// Windows before 10.0.16299 sets timing by SIO_KEEPALIVE_VALS,
+		// which turns keepalive on.
 		return setKeepAlive(conn, c)
 	}
 	return nil
@@ -225,6 +228,9 @@ func systemDefaults() (c Config) {
 func resolve(c Config) (Config, error) {
 	return c, checkSupported(c, false)
 }
+
+// retransmissions returns false: what is known here is how Linux does it.
+func retransmissions() (retries int, maxRTO time.Duration, ok bool) { return 0, 0, false }
 
 func stat(syscall.Conn) (Status, error) {
 	return Status{}, sockopt.Unsupported("getsockopt TCP_INFO")

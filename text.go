@@ -6,12 +6,15 @@ import (
 	"strings"
 )
 
-const syntax = `"default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, with commas between them`
+const syntax = `"default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them`
+
+// maxPart is longer than what any part needs. Errors repeat no more of a text.
+const maxPart = 64
 
 // Parse returns the Config that s describes: the result of [Config.String], or
 // a part of it in any order. A field that is left out is zero. "default" is the
-// zero Config. Durations are those of [time.ParseDuration]. White space around a
-// part is ignored.
+// zero Config. Durations are those of [time.ParseDuration]. White space around
+// a part is ignored.
 //
 // An error quotes the part of s that is wrong and says what is accepted. The
 // empty string is an error: it is more likely a lost setting than a request for
@@ -24,6 +27,9 @@ func Parse(s string) (Config, error) {
 	seen := make(map[string]bool)
 	for part := range strings.SplitSeq(s, ",") {
 		part = strings.TrimSpace(part)
+		if len(part) > maxPart {
+			return Config{}, fmt.Errorf("keepalive: %q and %d more bytes: unknown, want %s", part[:maxPart], len(part)-maxPart, syntax)
+		}
 		key, value, _ := strings.Cut(part, "=")
 		err := c.parsePart(part, key, value)
 		if err == nil && seen[key] {
@@ -58,9 +64,9 @@ func (c *Config) parsePart(part, key, value string) error {
 }
 
 // String returns c in the form that [Parse] reads, such as
-// "idle=1m0s,interval=5s,count=3,user_timeout=1m15s": the fields that are not
-// zero, after "off" with Disable. The zero Config is "default". An invalid c is
-// shown as it is.
+// "idle=1m0s,interval=5s,count=3,user_timeout=1m15s,max_rto=2s": the fields
+// that are not zero, after "off" with Disable. The zero Config is "default". An
+// invalid c is shown as it is.
 func (c Config) String() string {
 	if c == (Config{}) {
 		return "default"

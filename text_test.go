@@ -3,8 +3,10 @@ package keepalive_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func TestParseAccepts(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	const want = `, want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, with commas between them`
+	const want = `, want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them`
 	for s, says := range map[string]string{
 		"":                                 `"": unknown` + want,
 		" ":                                `"": unknown` + want,
@@ -89,7 +91,7 @@ func TestParseRefuses(t *testing.T) {
 		"user_timeout=75000":               `"user_timeout=75000": time: missing unit in duration "75000"` + want,
 		"count=3s":                         `"count=3s": strconv.Atoi: parsing "3s": invalid syntax` + want,
 		"count=3.0":                        `"count=3.0": strconv.Atoi: parsing "3.0": invalid syntax` + want,
-		"count=999999999":                  `"count=999999999": Count is 999999999, want 1 to 127, or 0 for the system's default`,
+		"count=999999999":                  `"count=999999999": Count is 999999999, want 1 to 127, or 0 for the system default`,
 		"idle=9999999999h":                 `"idle=9999999999h": time: invalid duration "9999999999h"` + want,
 		"idle=1m,default":                  `"default": unknown` + want,
 		"default,idle=1m":                  `"default": unknown` + want,
@@ -98,9 +100,11 @@ func TestParseRefuses(t *testing.T) {
 		"off=":                             `"off=": unknown` + want,
 		"off,off":                          `"off": off is given twice`,
 		"idle=1m,count=3,idle=1m,ideal=1m": `"idle=1m": idle is given twice`,
-		"count=3,idle=10h":                 `"idle=10h": Idle is 10h0m0s, want 1s to 9h6m7s (32767 s), or 0 for the system's default`,
-		"interval=-1s":                     `"interval=-1s": Interval is -1s, want 1s to 9h6m7s (32767 s), or 0 for the system's default`,
-		"count=128":                        `"count=128": Count is 128, want 1 to 127, or 0 for the system's default`,
+		"count=3,idle=10h":                 `"idle=10h": Idle is 10h0m0s, want 1s to 9h6m7s (32767 s), or 0 for the system default`,
+		"interval=-1s":                     `"interval=-1s": Interval is -1s, want 1s to 9h6m7s (32767 s), or 0 for the system default`,
+		"count=128":                        `"count=128": Count is 128, want 1 to 127, or 0 for the system default`,
+		"max_rto=121s":                     `"max_rto=121s": MaxRTO is 2m1s, want 1s to 2m0s (120000 ms), or 0 for no change`,
+		"max_rto=999ms":                    `"max_rto=999ms": MaxRTO is 999ms, want 1s to 2m0s (120000 ms), or 0 for no change`,
 		"user_timeout=600h":                `"user_timeout=600h": UserTimeout is 600h0m0s, want 1ms to 596h31m23.647s (2147483647 ms), or 0 for off`,
 	} {
 		c, err := keepalive.Parse(s)
@@ -110,6 +114,15 @@ func TestParseRefuses(t *testing.T) {
 		c = keepalive.Config{Idle: time.Minute}
 		assert.EqualError(t, c.UnmarshalText([]byte(s)), "keepalive: "+says, "%q", s)
 		assert.Equal(t, keepalive.Config{Idle: time.Minute}, c, "left as it was")
+	}
+}
+
+// Errors repeat no more than a part of a text.
+func TestParseRefusesALongText(t *testing.T) {
+	for _, s := range []string{strings.Repeat("x", 10<<20), "idle=" + strings.Repeat("9", 10<<20) + "s", "count=" + strings.Repeat("3", 100)} {
+		_, err := keepalive.Parse(s)
+		assert.ErrorContains(t, err, fmt.Sprintf(`keepalive: %q and %d more bytes: unknown, want "default"`, s[:64], len(s)-64))
+		assert.Less(t, len(err.Error()), 300)
 	}
 }
 

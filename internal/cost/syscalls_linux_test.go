@@ -78,15 +78,15 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"wrapped accept of what is inherited", traceAccept(listenWrapped(net.ListenConfig{KeepAlive: -1, Control: tracedConfig.Control}, tracedConfig)), `
 		setsockopt TCP_NODELAY
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"wrapped accept with the zero Config", traceAccept(listenWrapped(net.ListenConfig{}, keepalive.Config{})), `
 		setsockopt TCP_NODELAY
 		setsockopt SO_KEEPALIVE
@@ -96,8 +96,8 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"NewListener with the zero Config", func(mark func()) {
 		ln := must(listenPlain(net.ListenConfig{})())
 		mark()
@@ -110,15 +110,16 @@ var syscallsOf = []struct {
 		getsockopt TCP_KEEPIDLE
 		getsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPCNT
-		getsockopt TCP_USER_TIMEOUT`},
+		getsockopt TCP_USER_TIMEOUT
+		getsockopt TCP_RTO_MAX_MS`},
 	{"WrapDial", traceDial(tcptest.DialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"WrapDial with the zero Config", traceDial(tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
@@ -129,30 +130,31 @@ var syscallsOf = []struct {
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"Apply", traceConn(tracedConfig.Apply), `
-		getsockopt TCP_KEEPIDLE
+		getsockopt TCP_INFO
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"Apply the zero Config", traceConn(keepalive.Config{}.Apply), `
 		openat /proc/sys/net/ipv4/tcp_keepalive_time
 		openat /proc/sys/net/ipv4/tcp_keepalive_intvl
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
-		getsockopt TCP_KEEPIDLE
+		getsockopt TCP_INFO
 		setsockopt TCP_USER_TIMEOUT
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
-		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE`},
+		setsockopt SO_KEEPALIVE
+		setsockopt TCP_KEEPIDLE`},
 	{"Get", traceConn(func(conn net.Conn) error { return tcptest.Err(keepalive.Get(conn)) }), `
 		getsockopt TCP_KEEPIDLE
 		getsockopt TCP_KEEPINTVL
 		getsockopt TCP_KEEPCNT
 		getsockopt TCP_USER_TIMEOUT
+		getsockopt TCP_RTO_MAX_MS
 		getsockopt SO_KEEPALIVE`},
 	{"Stat", traceConn(func(conn net.Conn) error { return tcptest.Err(keepalive.Stat(conn)) }), `
 		getsockopt TCP_INFO`},
@@ -251,7 +253,8 @@ func trace(t *testing.T, name string) []string {
 	require.Len(t, parts, 3, "two marks in %s", text)
 	var calls []string
 	for _, m := range call.FindAllStringSubmatch(parts[1], -1) {
-		calls = append(calls, strings.TrimSpace(m[1]+" "+m[2]+m[3]+" "+m[4]))
+		option := strings.Replace(m[2], "0x2c", "TCP_RTO_MAX_MS", 1) // older than that
+		calls = append(calls, strings.TrimSpace(m[1]+" "+option+m[3]+" "+m[4]))
 	}
 	return calls
 }

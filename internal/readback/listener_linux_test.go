@@ -85,6 +85,7 @@ func TestNewListenerOfMPTCPWithUserTimeout(t *testing.T) {
 	mptcp := tcptest.MPTCPListen(t)
 	_, err := keepalive.NewListener(mptcp, c)
 	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_USER_TIMEOUT: ")
+	assert.ErrorContains(t, err, ": the listener uses MPTCP, want one of keepalive.ListenConfig, or of a net.ListenConfig with SetMultipathTCP(false)")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 
 	// A TLS listener hides its socket. Clients that come by MPTCP are turned

@@ -179,6 +179,62 @@ func TestEveryPathSetsEveryField(t *testing.T) {
 	}
 }
 
+// MaxRTO is inherited and set like any other, and left alone where it is zero.
+func TestEveryPathSetsMaxRTO(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedMaxRTO(t)
+	for _, path := range paths {
+		for _, network := range []string{"tcp4", "tcp6"} {
+			t.Run(path.name+"/"+network, func(t *testing.T) {
+				t.Parallel()
+				netlab.NewNamespace(t)
+				c := keepalive.Config{Count: 3, MaxRTO: 2*time.Second + 1}
+				for _, socket := range path.open(t, network, c) {
+					held := tcptest.Options(t, socket).MaxRTO
+					assert.GreaterOrEqual(t, held, 2001*time.Millisecond, "%T", socket)
+					assert.Less(t, held, 2001*time.Millisecond+tcptest.Jiffy, "%T", socket)
+				}
+				netlab.Sysctl(t, "tcp_rto_max_ms", "7000")
+				c.MaxRTO = 0
+				for _, socket := range path.open(t, network, c) {
+					assert.Equal(t, 7*time.Second, tcptest.Options(t, socket).MaxRTO, "%T", socket)
+					if conn, ok := socket.(net.Conn); ok {
+						c.MaxRTO = 3 * time.Second
+						require.NoError(t, c.Apply(conn))
+						held, err := keepalive.Get(conn)
+						require.NoError(t, err)
+						assert.Equal(t, c.MaxRTO, held.MaxRTO)
+						c.MaxRTO = 0
+						require.NoError(t, c.Apply(conn))
+						assert.Equal(t, 3*time.Second, tcptest.Options(t, conn).MaxRTO, "left alone")
+					}
+				}
+			})
+		}
+	}
+}
+
+// What a socket lacks is named, and leaves it as it was: here by MPTCP, and by
+// releases before Linux 6.15.
+func TestMaxRTOThatASocketLacks(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Minute, Count: 3, MaxRTO: time.Second}
+	tcptest.SkipUnsupported(t, c)
+	mptcp := tcptest.MPTCPListen(t)
+	conn, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), mptcp)
+	before := tcptest.Options(t, conn)
+	err := c.Apply(conn)
+	assert.EqualError(t, err, "keepalive: setsockopt TCP_RTO_MAX_MS: protocol not available")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.Equal(t, before, tcptest.Options(t, conn))
+	_, err = keepalive.NewListener(mptcp, c)
+	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_RTO_MAX_MS: ")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	held, err := keepalive.Get(conn)
+	require.NoError(t, err)
+	assert.Zero(t, held.MaxRTO)
+}
+
 // What makes the library needed: if this fails, net has changed.
 func TestNetOverwritesAndDropsErrors(t *testing.T) {
 	t.Parallel()
@@ -300,19 +356,17 @@ func TestSysctlThatNoSocketAcceptsAndOtherNetworks(t *testing.T) {
 	tcptest.Pair(t, tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
 }
 
-// An Idle that equals what the socket follows is not written, see Config.Apply.
-func TestApplyOfTheDefaultGoesOnFollowing(t *testing.T) {
+// What Apply sets is explicit, even where it equals what the socket follows.
+func TestApplyOfTheDefaultEndsFollowing(t *testing.T) {
 	t.Parallel()
-	if tcptest.Portable {
-		return // writes it
-	}
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_keepalive_time", "111")
 	conn, _ := tcptest.Pair(t, new(keepalive.Dialer), tcptest.PlainListen(t, "tcp4"))
-	require.NoError(t, keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}.Apply(conn))
+	set := keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}
+	require.NoError(t, set.Apply(conn))
 	netlab.Sysctl(t, "tcp_keepalive_time", "222")
 	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
-	tcptest.AssertOptions(t, keepalive.Config{Idle: 222 * time.Second, Interval: 22 * time.Second, Count: 3}, conn)
+	tcptest.AssertOptions(t, set, conn)
 }
 
 // The system's defaults are read once per listener and wrapped dialer.

@@ -12,12 +12,13 @@ var (
 	// EPROTOTYPE is net's own, on Solaris before 11.4.
 	unsupported = []error{syscall.ENOPROTOOPT, syscall.EPROTOTYPE}
 
-	// tcp_ctloutput of FreeBSD, NetBSD and DragonFly returns ECONNRESET for a
-	// connection that was dropped.
+	// tcp_ctloutput of FreeBSD, NetBSD and DragonFly returns ECONNRESET for
+	// a connection that was dropped.
 	dead = []error{syscall.ECONNRESET, syscall.ENOTCONN}
 
-	// invalid also means a dead connection where SO_KEEPALIVE is set, which has
-	// no value to be refused: sosetoptlock of macOS refuses every option then.
+	// invalid also means a dead connection where SO_KEEPALIVE is set, which
+	// has no value to be refused: sosetoptlock of macOS refuses every
+	// option then.
 	invalid error = syscall.EINVAL
 )
 

@@ -36,8 +36,8 @@ func Unsupported(what string) error {
 }
 
 // IsDead reports whether err says that the connection ended before its options
-// were set. A value that a system refuses does not: it would be refused on every
-// connection. On Linux, where a socket takes options in any state, only a
+// were set. A value that a system refuses does not: it would be refused on
+// every connection. On Linux, where a socket takes options in any state, only a
 // connection that was closed here does.
 func IsDead(err error) bool {
 	if errors.Is(err, net.ErrClosed) {

@@ -4,4 +4,7 @@ package sockopt
 
 // Other systems have options that sound alike and mean something else: see
 // docs/systems.md.
-const tcpUserTimeout = 0
+const (
+	tcpUserTimeout = 0
+	tcpRTOMaxMs    = 0
+)

@@ -22,6 +22,7 @@ var (
 	KeepIntvl   = Option{"TCP_KEEPINTVL", ipprotoTCP, tcpKeepintvl}
 	KeepCnt     = Option{"TCP_KEEPCNT", ipprotoTCP, tcpKeepcnt}
 	UserTimeout = Option{"TCP_USER_TIMEOUT", ipprotoTCP, tcpUserTimeout}
+	MaxRTO      = Option{"TCP_RTO_MAX_MS", ipprotoTCP, tcpRTOMaxMs}
 )
 
 // Set sets the option of the socket fd.

@@ -17,7 +17,21 @@ func TCPInfo(fd uintptr, info *unix.TCPInfo) error {
 	if errno != 0 {
 		return &Error{Call: "getsockopt", Option: "TCP_INFO", Err: errno}
 	}
-	return checkTCPInfoSize(size)
+	if err := checkTCPInfoSize(size); err != nil {
+		return err
+	}
+	return checkTCPInfoFilled(info)
+}
+
+// checkTCPInfoFilled returns an error for gVisor, which leaves the counts and
+// times at zero. Linux knows the MSS that it has advertised from the first SYN
+// on. A socket that was never connected, or is closed, has none to tell.
+func checkTCPInfoFilled(info *unix.TCPInfo) error {
+	unconnected := info.State == 0 || info.State == unix.BPF_TCP_CLOSE || info.State == unix.BPF_TCP_LISTEN
+	if !unconnected && info.Advmss == 0 {
+		return fmt.Errorf("keepalive: getsockopt TCP_INFO: the kernel fills in no counts: %w", errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // checkTCPInfoSize accepts what every kernel fills in, a newer one more than an

@@ -15,6 +15,7 @@ const (
 	tcpKeepintvl   = unix.TCP_KEEPINTVL
 	tcpKeepcnt     = unix.TCP_KEEPCNT
 	tcpUserTimeout = 0
+	tcpRTOMaxMs    = 0
 )
 
 // macOS has a name of its own for TCP_KEEPIDLE, TCP_KEEPALIVE.

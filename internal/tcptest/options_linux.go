@@ -10,4 +10,5 @@ const (
 	tcpKeepintvl   = unix.TCP_KEEPINTVL
 	tcpKeepcnt     = unix.TCP_KEEPCNT
 	tcpUserTimeout = unix.TCP_USER_TIMEOUT
+	tcpRTOMaxMs    = unix.TCP_RTO_MAX_MS
 )

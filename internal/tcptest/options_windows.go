@@ -15,6 +15,7 @@ const (
 	tcpKeepcnt     = 16
 	tcpKeepintvl   = 17
 	tcpUserTimeout = 0
+	tcpRTOMaxMs    = 0
 )
 
 func getsockoptInt(fd uintptr, level, number int) (int, error) {

@@ -204,7 +204,7 @@ func TLSConfigs(t testing.TB) (server, client *tls.Config) {
 // Supported returns c without the fields that this build can't set.
 func Supported(c keepalive.Config) keepalive.Config {
 	if Portable {
-		c.UserTimeout = 0
+		c.UserTimeout, c.MaxRTO = 0, 0
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package tcptest
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -112,6 +113,28 @@ func MPTCPDialer() *net.Dialer {
 	d := new(net.Dialer)
 	d.SetMultipathTCP(true)
 	return d
+}
+
+// NeedMaxRTO skips a test where the kernel lacks TCP_RTO_MAX_MS, or this build
+// can't set it.
+func NeedMaxRTO(t testing.TB) {
+	t.Helper()
+	SkipUnsupported(t, keepalive.Config{MaxRTO: time.Second})
+	Control(t, PlainListen(t, "tcp4"), func(fd uintptr) {
+		if _, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS); err != nil {
+			netlab.Skip(t, fmt.Errorf("getsockopt TCP_RTO_MAX_MS, Linux 6.15: %w", err))
+		}
+	})
+}
+
+// NeedTCPInfo skips a test where TCP_INFO does not say what is in flight, as
+// under qemu-user and gVisor.
+func NeedTCPInfo(t testing.TB) {
+	t.Helper()
+	conn, _ := Pair(t, new(net.Dialer), PlainListen(t, "tcp4"))
+	if TCPInfoSize(t, conn) < 104 || TCPInfo(t, conn).Advmss == 0 {
+		t.Skip("TCP_INFO is empty here")
+	}
 }
 
 // DialPair returns a connection that was dialed with the policy c, and its peer.

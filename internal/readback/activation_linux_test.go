@@ -1,0 +1,121 @@
+//go:build !keepalive_portable
+
+package readback
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// activatedEnv makes the test binary a service that has been handed its
+// listener as descriptor 3, as systemd does (sd_listen_fds(3)).
+const activatedEnv = "KEEPALIVE_ACTIVATED"
+
+func init() {
+	if os.Getenv(activatedEnv) != "" {
+		if err := activated(); err != nil {
+			fmt.Println(err)
+		}
+		os.Exit(0)
+	}
+}
+
+// activated prints what its first two connections hold: the first as net leaves
+// it, the second with what the listening socket was set to.
+func activated() error {
+	inherited, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		return err
+	}
+	defer inherited.Close()
+	set, err := keepalive.GetListener(inherited)
+	if err != nil {
+		return err
+	}
+	ln, err := keepalive.NewListener(inherited, set)
+	if err != nil {
+		return err
+	}
+	for _, ln := range []net.Listener{inherited, ln} {
+		conn, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		held, err := keepalive.Get(conn)
+		if err != nil {
+			return err
+		}
+		held.MaxRTO = 0 // of the kernel's release
+		fmt.Println(held)
+	}
+	return nil
+}
+
+func TestGetListenerOfAnInheritedListener(t *testing.T) {
+	t.Parallel()
+	set := keepalive.Config{Idle: 30 * time.Second, Interval: 7 * time.Second, Count: 4, UserTimeout: 51 * time.Second}
+	for _, c := range []keepalive.Config{set, {Disable: true, Idle: set.Idle, Interval: set.Interval, Count: set.Count}} {
+		ln := tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp4")
+		file, err := ln.(*net.TCPListener).File()
+		require.NoError(t, err)
+		defer file.Close()
+		service := exec.Command("/proc/self/exe")
+		service.Env = append(os.Environ(), activatedEnv+"=1")
+		service.ExtraFiles = []*os.File{file}
+		out, err := service.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, service.Start())
+		for range 2 {
+			conn, err := net.Dial("tcp4", ln.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+		}
+		said, err := io.ReadAll(out)
+		require.NoError(t, err)
+		require.NoError(t, service.Wait())
+		byNet := keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9, UserTimeout: c.UserTimeout}
+		assert.Equal(t, fmt.Sprintln(byNet)+fmt.Sprintln(c), string(said))
+	}
+}
+
+func TestGetListener(t *testing.T) {
+	inner := tcptest.PlainListen(t, "tcp4")
+	off, err := keepalive.GetListener(inner)
+	require.NoError(t, err)
+	assert.True(t, off.Disable)
+	assert.Equal(t, keepalive.SystemDefaults().Idle, off.Idle)
+
+	wrapped, err := keepalive.NewListener(inner, tcptest.Quick)
+	require.NoError(t, err)
+	got, err := keepalive.GetListener(wrapped)
+	require.NoError(t, err)
+	assert.Equal(t, off, got, "the listening socket is left alone")
+
+	unix, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	require.NoError(t, err)
+	defer unix.Close()
+	closed := tcptest.PlainListen(t, "tcp4")
+	closed.Close()
+	for ln, want := range map[net.Listener]error{
+		unix:                    errors.ErrUnsupported,
+		&tcptest.FakeListener{}: errors.ErrUnsupported,
+		new(keepalive.Listener): errors.ErrUnsupported,
+		closed:                  net.ErrClosed,
+	} {
+		assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(ln)), want, "%T", ln)
+	}
+	assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(nil)), errors.ErrUnsupported)
+}
