@@ -32,12 +32,23 @@ var updateFaults = flag.Bool("update-faults", false, "write what TestFaults meas
 // quickWithTimeout bounds the time that data may be in flight as well.
 var quickWithTimeout = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3, UserTimeout: 3500 * time.Millisecond}
 
+// quickWithMaxRTO bounds that time as well, and spares a slow reader.
+// quickWithBoth gives up as quickWithTimeout does.
+var (
+	quickWithMaxRTO = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3, MaxRTO: time.Second}
+	quickWithBoth   = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3, UserTimeout: 3500 * time.Millisecond, MaxRTO: time.Second}
+)
+
 // slower notices a silent peer after 8 s, and leaves time to act before a probe.
 var slower = keepalive.Config{Idle: 2 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // watched is how long a connection is watched that nothing ends. It is longer
 // than the bound of any policy that is to end one here.
 const watched = 8 * time.Second
+
+// synTimeout is how long connecting takes with a MaxRTO of 1 s: the SYN is
+// sent 1 + tcp_syn_retries times, 1 s apart, and the last one waits as long.
+const synTimeout = 7 * time.Second
 
 // fault is a row of docs/faults.md: something that goes wrong between a client
 // and a server, one of which has a policy, and what that one is promised then.
@@ -50,7 +61,7 @@ type fault struct {
 }
 
 // promise is the error that Read or Write returns, and when. IPv4 may take
-// longer.
+// longer. Without an error it is when data moves again that was in flight.
 type promise struct {
 	err               error
 	least, most, ipv4 time.Duration
@@ -78,18 +89,36 @@ func errorAfterICMP(d time.Duration, err error) promise {
 	return p
 }
 
+// errorAfterMaxRTO promises an error after tcp_retries2 retransmissions of which
+// none is later than MaxRTO. The kernel looks at the time only when it
+// retransmits.
+func errorAfterMaxRTO(c keepalive.Config, err error) promise {
+	d, _ := c.UnackedTime()
+	p := errorAfter(d+c.MaxRTO, err)
+	p.least = d
+	return p
+}
+
+// movesAfter promises that data in flight moves again at the next
+// retransmission after the path is back.
+func movesAfter(wait time.Duration) promise {
+	return promise{most: wait*9/8 + 200*time.Millisecond, ipv4: wait*9/8 + 200*time.Millisecond}
+}
+
 // scene is where a fault happens: a connection that has exchanged a byte.
 type scene struct {
 	*netlab.Lab
 	network        string
 	policy         keepalive.Config
+	watched        time.Duration
 	ln             net.Listener
 	client, server net.Conn
 }
 
 type outcome struct {
-	took time.Duration
-	err  error
+	took  time.Duration
+	err   error
+	moves bool // data that was in flight has arrived after took
 }
 
 func faults() []fault {
@@ -102,6 +131,8 @@ func faults() []fault {
 		{"peer's link down, idle", quickWithTimeout, drop, whileIdle(linkDown), errorAfter(idleWithTimeout, syscall.ETIMEDOUT)},
 		{"peer's link down, data in flight", tcptest.Quick, drop, inFlightWhen(linkDown), noBound},
 		{"peer's link down, data in flight", quickWithTimeout, drop, inFlightWhen(linkDown), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
+		{"peer's link down, data in flight", quickWithMaxRTO, drop, inFlightWhen(linkDown), errorAfterMaxRTO(quickWithMaxRTO, syscall.EHOSTUNREACH)},
+		{"peer's link down, data in flight", quickWithBoth, drop, inFlightWhen(linkDown), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
 		{"firewall forgets, idle", tcptest.Quick, drop, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
 		{"firewall forgets, data in flight", tcptest.Quick, drop, inFlightWhen(forget), noBound},
 		{"firewall forgets, data in flight", quickWithTimeout, drop, inFlightWhen(forget), errorAfter(inFlight, syscall.ETIMEDOUT)},
@@ -114,12 +145,18 @@ func faults() []fault {
 		{"peer's machine restarts, data in flight", slower, drop, inFlightWhen(reboot), errorAfter(0, syscall.ECONNRESET)},
 		{"peer stops reading for 8 s", tcptest.Quick, drop, stopReading, survives},
 		{"peer stops reading for 8 s", quickWithTimeout, drop, stopReading, errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"peer stops reading for 8 s", quickWithMaxRTO, drop, stopReading, survives},
 		{"one probe of three lost", slower, drop, loseProbes(1), survives},
 		{"two probes of three lost", slower, drop, loseProbes(2), survives},
 		{"peer's link down for 5 s, idle", slower, drop, shortOutage(0), survives},
 		{"peer's link down for 5 s, data in flight both ways", slower, drop, shortOutage(100_000), survives},
+		// Retransmissions are 0.2 s, 0.4 s, ... apart. Those of the first 12 s end
+		// with a distance of 6.4 s.
+		{"peer's link down for 12 s, data in flight, from its return", tcptest.Quick, drop, longOutage, movesAfter(6400 * time.Millisecond)},
+		{"peer's link down for 12 s, data in flight, from its return", quickWithMaxRTO, drop, longOutage, movesAfter(quickWithMaxRTO.MaxRTO)},
 		{"connecting to a silent host", tcptest.Quick, drop, connectSilent, noBound},
 		{"connecting to a silent host", quickWithTimeout, drop, connectSilent, errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"connecting to a silent host", quickWithMaxRTO, drop, connectSilent, errorAfter(synTimeout, syscall.ETIMEDOUT)},
 		{"MPTCP client's link down, `ListenConfig`", tcptest.Quick, drop, mptcpClientDown(listenConfigOf), errorAfter(idle, syscall.ETIMEDOUT)},
 		{"MPTCP client's link down, `NewListener` around `net.Listen`, `net.mptcp.close_timeout` = 2", tcptest.Quick, drop, mptcpClientDown(newListenerOf), errorAfter(idle+closeTimeout, syscall.ENOTCONN)},
 	}
@@ -162,7 +199,11 @@ func TestFaults(t *testing.T) {
 // nobody.
 func newScene(t *testing.T, f fault, network string) *scene {
 	t.Helper()
+	if f.policy.MaxRTO != 0 {
+		tcptest.NeedMaxRTO(t)
+	}
 	s := &scene{Lab: netlab.NewLab(t, netlab.Rules{Unknown: f.unknown}), network: network, policy: f.policy}
+	s.watched = max(watched, f.promise.ipv4+2*time.Second)
 	s.ln = s.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, network, 0)
 	d := &keepalive.Dialer{Config: f.policy}
 	s.client, s.server = tcptest.Pair(t, tcptest.DialFunc(s.Client.Within(d.DialContext)), s.ln)
@@ -172,10 +213,10 @@ func newScene(t *testing.T, f fault, network string) *scene {
 }
 
 func (p promise) String() string {
-	switch p.err {
-	case nil:
+	switch {
+	case p == survives:
 		return "survives"
-	case os.ErrDeadlineExceeded:
+	case p == noBound:
 		return "none"
 	}
 	atMost := func(d time.Duration) string { return fmt.Sprintf("≤ %.1f s", math.Ceil(10*d.Seconds())/10) }
@@ -191,7 +232,11 @@ func (p promise) check(t *testing.T, network string, got outcome) {
 		require.NoError(t, got.err)
 		return
 	}
-	require.ErrorIs(t, got.err, p.err)
+	if p.err == nil {
+		require.NoError(t, got.err)
+	} else {
+		require.ErrorIs(t, got.err, p.err)
+	}
 	assert.GreaterOrEqual(t, got.took, p.least-tcptest.Jiffy)
 	switch {
 	case p == noBound:
@@ -205,6 +250,8 @@ func (p promise) check(t *testing.T, network string, got outcome) {
 func (o outcome) String() string {
 	var errno syscall.Errno
 	switch {
+	case o.moves:
+		return fmt.Sprintf("moves after %.2f s", o.took.Seconds())
 	case o.err == nil:
 		return "survives"
 	case errors.As(o.err, &errno):
@@ -219,6 +266,9 @@ func policyText(c keepalive.Config) string {
 	if c.UserTimeout != 0 {
 		text += fmt.Sprintf(", UserTimeout %.1f s", c.UserTimeout.Seconds())
 	}
+	if c.MaxRTO != 0 {
+		text += fmt.Sprintf(", MaxRTO %.0f s", c.MaxRTO.Seconds())
+	}
 	return text
 }
 
@@ -230,7 +280,7 @@ func reboot(t *testing.T, s *scene)   { s.Server.Reboot(t) }
 func whileIdle(strike func(*testing.T, *scene)) func(*testing.T, *scene) outcome {
 	return func(t *testing.T, s *scene) outcome {
 		strike(t, s)
-		return failure(received(t, s.client), s.client)
+		return s.failure(received(t, s.client), s.client)
 	}
 }
 
@@ -240,7 +290,7 @@ func inFlightWhen(strike func(*testing.T, *scene)) func(*testing.T, *scene) outc
 		strike(t, s)
 		since := time.Now()
 		require.NoError(t, tcptest.Write(s.client))
-		return failure(since, s.client)
+		return s.failure(since, s.client)
 	}
 }
 
@@ -253,10 +303,33 @@ func received(t *testing.T, conn net.Conn) time.Time {
 }
 
 // failure waits for Read to fail.
-func failure(since time.Time, conn net.Conn) outcome {
-	conn.SetReadDeadline(since.Add(watched))
+func (s *scene) failure(since time.Time, conn net.Conn) outcome {
+	conn.SetReadDeadline(since.Add(s.watched))
 	_, err := conn.Read(make([]byte, 1))
-	return outcome{time.Since(since), err}
+	return outcome{took: time.Since(since), err: err}
+}
+
+// longOutage takes the peer's link down for 12 s while data is in flight, and
+// waits until that arrives.
+func longOutage(t *testing.T, s *scene) outcome {
+	s.Server.LinkDown(t)
+	require.NoError(t, tcptest.Write(s.client))
+	arrived := make(chan error, 1)
+	go func() { arrived <- tcptest.Read(s.server) }()
+	select {
+	case err := <-arrived:
+		require.NoError(t, err)
+		t.Fatal("arrived while the link was down")
+	case <-time.After(12 * time.Second):
+	}
+	since := time.Now()
+	up := make(chan outcome, 1)
+	go func() {
+		err := <-arrived
+		up <- outcome{took: time.Since(since), err: err, moves: true}
+	}()
+	s.Server.LinkUp(t)
+	return <-up
 }
 
 // stopReading has the peer read nothing while more is written than the buffers
@@ -273,11 +346,11 @@ func stopReading(t *testing.T, s *scene) outcome {
 		read <- err
 	})
 	if _, err := s.client.Write(make([]byte, size)); err != nil {
-		return outcome{time.Since(since), err}
+		return outcome{took: time.Since(since), err: err}
 	}
 	took := time.Since(since)
 	assert.Greater(t, took, watched, "the window was closed")
-	return outcome{took, <-read}
+	return outcome{took: took, err: <-read}
 }
 
 // loseProbes makes the path silent until so many probes are lost.
@@ -339,13 +412,13 @@ func survived(t *testing.T, s *scene, size int) outcome {
 	for range cap(result) {
 		err = errors.Join(err, <-result)
 	}
-	return outcome{time.Since(since), err}
+	return outcome{took: time.Since(since), err: err}
 }
 
 // connectSilent connects while nothing gets through.
 func connectSilent(t *testing.T, s *scene) outcome {
 	s.Block(t)
-	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: watched}, Config: s.policy}
+	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: s.watched}, Config: s.policy}
 	since := time.Now()
 	conn, err := s.Client.Within(d.DialContext)(t.Context(), s.network, s.ln.Addr().String())
 	took := time.Since(since)
@@ -355,7 +428,7 @@ func connectSilent(t *testing.T, s *scene) outcome {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = os.ErrDeadlineExceeded // as when reading
 	}
-	return outcome{took, err}
+	return outcome{took: took, err: err}
 }
 
 // closeTimeout is what net.mptcp.close_timeout is set to, from its default of
@@ -375,7 +448,7 @@ func mptcpClientDown(listen func(*testing.T, *scene) net.Listener) func(*testing
 		client, server := tcptest.Pair(t, tcptest.DialFunc(s.Client.Within(tcptest.MPTCPDialer().DialContext)), ln)
 		tcptest.Exchange(t, server, client)
 		s.Client.LinkDown(t)
-		return failure(received(t, server), server)
+		return s.failure(received(t, server), server)
 	}
 }
 
