@@ -1,7 +1,11 @@
 package keepalive_test
 
 import (
+	"crypto/tls"
+	"errors"
+	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,6 +18,243 @@ import (
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
+
+func TestGet(t *testing.T) {
+	t.Parallel()
+	for _, c := range []keepalive.Config{
+		{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 1500 * time.Millisecond},
+		{Disable: true, Idle: time.Second, Interval: time.Second, Count: 1},
+	} {
+		c = tcptest.Supported(c)
+		conn, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, "tcp4"))
+		tcptest.AssertOptions(t, c, conn)
+		tcptest.AssertGet(t, c, conn)
+
+		before := tcptest.Options(t, conn)
+		require.NoError(t, c.Apply(conn))
+		assert.Equal(t, before, tcptest.Options(t, conn))
+	}
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	tcptest.AssertGet(t, tcptest.NetDefault, conn)
+}
+
+func TestApplyAndGetThroughWrappers(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"tls.Conn":            func(c net.Conn) net.Conn { return tls.Client(c, new(tls.Config)) },
+		"NetConn":             func(c net.Conn) net.Conn { return tcptest.Wrap(c) },
+		"NetConn of NetConn":  func(c net.Conn) net.Conn { return tcptest.Wrap(tcptest.Wrap(c)) },
+		"NetConn of tls.Conn": func(c net.Conn) net.Conn { return tcptest.Wrap(tls.Server(tcptest.Wrap(c), new(tls.Config))) },
+	} {
+		conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+		require.NoError(t, c.Apply(wrap(conn)), name)
+		tcptest.AssertOptions(t, c, conn, name)
+		tcptest.AssertGet(t, c, wrap(conn), name)
+	}
+}
+
+func TestClosedConnection(t *testing.T) {
+	t.Parallel()
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	conn.Close()
+	assert.ErrorIs(t, tcptest.Quick.Apply(conn), net.ErrClosed)
+	assert.ErrorIs(t, tcptest.Quick.Apply(tls.Client(conn, new(tls.Config))), net.ErrClosed)
+	_, err := keepalive.Get(conn)
+	if !tcptest.Portable {
+		assert.ErrorIs(t, err, net.ErrClosed)
+	} else {
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+	}
+}
+
+// TCP_USER_TIMEOUT can be refused, so it goes first: here by MPTCP, which lacks
+// it, with ENOPROTOOPT.
+func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
+	t.Parallel()
+	conn, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), tcptest.MPTCPListen(t))
+	before := tcptest.Options(t, conn)
+
+	err := keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	if !tcptest.Portable {
+		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
+		var errno syscall.Errno
+		require.ErrorAs(t, err, &errno)
+		assert.Equal(t, unix.ENOPROTOOPT, errno)
+	} else {
+		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation")
+	}
+	assert.Equal(t, before, tcptest.Options(t, conn))
+
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	require.NoError(t, c.Apply(conn), "off is what MPTCP has")
+	tcptest.AssertOptions(t, c, conn)
+	tcptest.AssertGet(t, c, conn)
+}
+
+// What Apply sets is explicit, even where it equals what the socket follows.
+func TestApplyOfTheDefaultEndsFollowing(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "111")
+	conn, _ := tcptest.Pair(t, new(keepalive.Dialer), tcptest.PlainListen(t, "tcp4"))
+	set := keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}
+	require.NoError(t, set.Apply(conn))
+	netlab.Sysctl(t, "tcp_keepalive_time", "222")
+	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
+	tcptest.AssertOptions(t, set, conn)
+}
+
+func TestSysctlThatNoSocketAccepts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		sysctl, value, says string
+		instead             keepalive.Config
+	}{
+		{"tcp_keepalive_time", "100000", "net.ipv4.tcp_keepalive_time is 100000, a socket accepts 1 to 32767: set Config.Idle", keepalive.Config{Idle: time.Hour}},
+		{"tcp_keepalive_time", "0", "net.ipv4.tcp_keepalive_time is 0, a socket accepts 1 to 32767: set Config.Idle", keepalive.Config{Idle: time.Hour}},
+		{"tcp_keepalive_time", "-1", "net.ipv4.tcp_keepalive_time is -1, a", keepalive.Config{Idle: time.Hour}},
+		{"tcp_keepalive_intvl", "0", "net.ipv4.tcp_keepalive_intvl is 0, a socket accepts 1 to 32767: set Config.Interval", keepalive.Config{Interval: time.Second}},
+		{"tcp_keepalive_probes", "200", "net.ipv4.tcp_keepalive_probes is 200, a socket accepts 1 to 127: set Config.Count", keepalive.Config{Count: 3}},
+		{"tcp_keepalive_probes", "0", "net.ipv4.tcp_keepalive_probes is 0, a", keepalive.Config{Count: 3}},
+	} {
+		t.Run(tt.sysctl+"="+tt.value, func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			ln := tcptest.PlainListen(t, "tcp4")
+			conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
+			netlab.Sysctl(t, tt.sysctl, tt.value)
+
+			before := tcptest.Options(t, conn)
+			if tcptest.Portable {
+				assert.NoError(t, keepalive.Config{}.Apply(conn), "what is not written can't be refused")
+				assert.Equal(t, before, tcptest.Options(t, conn))
+				return
+			}
+			assert.ErrorContains(t, keepalive.Config{}.Apply(conn), "keepalive: "+tt.says)
+			assert.Equal(t, before, tcptest.Options(t, conn))
+			assert.ErrorContains(t, tcptest.Err(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
+			assert.ErrorContains(t, tcptest.Err(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp", ln.Addr().String())), tt.says)
+
+			assert.NoError(t, tt.instead.Apply(conn))
+			fresh, _ := tcptest.Pair(t, new(keepalive.Dialer), ln)
+			assert.False(t, tcptest.Options(t, fresh).Disable, "what is not written can't be refused")
+		})
+	}
+}
+
+func TestEffective(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "111")
+	netlab.Sysctl(t, "tcp_keepalive_probes", "0")
+	want := keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}
+	if tcptest.Portable {
+		want = keepalive.Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9} // tcp(7)
+	}
+	assert.Equal(t, want, keepalive.Config{}.Effective())
+	full := keepalive.Config{Disable: true, Idle: time.Minute, Interval: time.Nanosecond, Count: 3, UserTimeout: time.Second}
+	assert.Equal(t, full, full.Effective())
+}
+
+func TestErrorOfControl(t *testing.T) {
+	t.Parallel()
+	// Nothing stops a caller from naming a network that the socket is not.
+	lc := net.ListenConfig{Control: func(_, address string, rc syscall.RawConn) error {
+		return keepalive.Config{Count: 3}.Control("tcp", address, rc)
+	}}
+	_, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	if !tcptest.Portable {
+		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
+		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
+	} else {
+		assert.ErrorContains(t, err, "keepalive: TCP_KEEPCNT before a socket is connected on linux: unsupported operation")
+	}
+
+	lc.Control = keepalive.Config{Count: 3}.Control
+	pc, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	pc.Close()
+}
+
+// stat returns the status of conn. It skips the test where there is none, once it
+// has asserted that Stat says so: qemu-user hands over a part of TCP_INFO.
+func stat(t *testing.T, conn net.Conn) keepalive.Status {
+	t.Helper()
+	status, err := keepalive.Stat(conn)
+	if tcptest.Portable || tcptest.TCPInfoSize(t, conn) < 104 {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	return status
+}
+
+func TestStat(t *testing.T) {
+	t.Parallel()
+	conn, peer := tcptest.DialPair(t, keepalive.Config{Idle: time.Second})
+	for _, end := range []net.Conn{conn, peer, tcptest.Wrap(conn)} {
+		s := stat(t, end)
+		assert.Positive(t, s.RTT)
+		assert.Less(t, max(s.RTT, s.SinceReceived, s.SinceAck), 5*time.Second)
+		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
+	}
+
+	tcptest.Silence(t, conn, peer)
+	tcptest.Await(t, "an unanswered probe", func() bool { return stat(t, conn).Probes == 1 })
+	s := stat(t, conn)
+	assert.True(t, s.Suspect())
+	assert.Zero(t, s.Unacked+s.Retransmits)
+	assert.GreaterOrEqual(t, min(s.SinceReceived, s.SinceAck), time.Second-tcptest.Jiffy)
+
+	conn, peer = tcptest.DialPair(t, keepalive.Config{})
+	tcptest.Silence(t, conn, peer)
+	require.NoError(t, tcptest.Write(conn))
+	assert.Equal(t, 1, stat(t, conn).Unacked)
+	tcptest.Await(t, "a retransmission", func() bool { return stat(t, conn).Retransmits == 1 })
+	assert.True(t, stat(t, conn).Suspect())
+}
+
+func TestStatOfEnds(t *testing.T) {
+	t.Parallel()
+	awaitState := func(conn net.Conn, want uint8) {
+		t.Helper()
+		tcptest.Await(t, "the state", func() bool { return tcptest.TCPInfo(t, conn).State == want })
+	}
+	awaitClosed := func(conn net.Conn) {
+		t.Helper()
+		tcptest.Await(t, "the end", func() bool { return stat(t, conn) == keepalive.Status{} })
+	}
+	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	assert.True(t, stat(t, conn).Open)
+	require.NoError(t, peer.(*net.TCPConn).CloseWrite())
+	awaitState(conn, unix.BPF_TCP_CLOSE_WAIT)
+	awaitState(peer, unix.BPF_TCP_FIN_WAIT2)
+	assert.True(t, stat(t, conn).Open)
+	assert.True(t, stat(t, peer).Open)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	awaitClosed(conn)
+	awaitClosed(peer)
+	err := tcptest.Read(conn)
+	assert.Equal(t, io.EOF, err)
+	assert.False(t, keepalive.IsPeerLost(err))
+
+	conn, peer = tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, peer.Close())
+	awaitClosed(conn)
+	err = tcptest.Read(conn)
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	assert.False(t, keepalive.IsPeerLost(err))
+
+	conn.Close()
+	_, err = keepalive.Stat(conn)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	_, err = keepalive.Stat(tls.Client(conn, new(tls.Config)))
+	assert.ErrorIs(t, err, net.ErrClosed)
+}
 
 // Both loops of the example, with the primary dead. Neither may take the other's
 // turn, so each has a connection.

@@ -1,9 +1,6 @@
 package readback
 
 import (
-	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"testing"
 	"time"
@@ -24,14 +21,6 @@ func TestListenReturnsTCPListener(t *testing.T) {
 	}
 	_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 	assert.IsType(t, new(net.TCPConn), accepted)
-}
-
-func TestListenIsPlainTCP(t *testing.T) {
-	nlc := new(net.ListenConfig)
-	nlc.SetMultipathTCP(true)
-	ln := tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: tcptest.Supported(keepalive.Config{UserTimeout: time.Second})}, "tcp")
-	_, accepted := tcptest.Pair(t, tcptest.MPTCPDialer(), ln)
-	assert.Equal(t, unix.IPPROTO_TCP, tcptest.Protocol(t, accepted))
 }
 
 // A socket-activated service is handed its listener as a file. net then knows
@@ -67,56 +56,6 @@ func TestNewListenerOfAListenerThatChanges(t *testing.T) {
 		tcptest.AssertOptions(t, c, accepted)
 	}
 }
-
-func TestNewListenerOfMPTCP(t *testing.T) {
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	ln, err := keepalive.NewListener(tcptest.MPTCPListen(t), c)
-	require.NoError(t, err)
-	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
-		_, accepted := tcptest.Pair(t, d, ln)
-		tcptest.AssertOptions(t, c, accepted)
-		tcptest.AssertGet(t, c, accepted)
-	}
-}
-
-func TestNewListenerOfMPTCPWithUserTimeout(t *testing.T) {
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Second}
-	tcptest.SkipUnsupported(t, c)
-	mptcp := tcptest.MPTCPListen(t)
-	_, err := keepalive.NewListener(mptcp, c)
-	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_USER_TIMEOUT: ")
-	assert.ErrorContains(t, err, ": the listener uses MPTCP, want one of keepalive.ListenConfig, or of a net.ListenConfig with SetMultipathTCP(false)")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-
-	// A TLS listener hides its socket. Clients that come by MPTCP are turned
-	// away, and keep nobody else from being served.
-	hidden, err := keepalive.NewListener(tls.NewListener(mptcp, new(tls.Config)), c)
-	require.NoError(t, err)
-	for range 3 {
-		turnedAway := tcptest.Dial(t, tcptest.MPTCPDialer(), mptcp)
-		served, conn := tcptest.Pair(t, new(net.Dialer), hidden)
-		assert.Equal(t, served.LocalAddr(), conn.RemoteAddr())
-		tcptest.AssertOptions(t, c, conn)
-		assert.Equal(t, io.EOF, tcptest.Read(turnedAway))
-	}
-
-	// Whatever its address says, what is TCP gets the policy or an error.
-	inner := &otherAddr{tcptest.FakeListener{Listener: mptcp}}
-	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
-		_, conn := tcptest.Pair(t, d, mptcp)
-		inner.Conns = append(inner.Conns, conn)
-	}
-	named, err := keepalive.NewListener(inner, c)
-	require.NoError(t, err)
-	tcptest.AssertOptions(t, c, tcptest.Accept(t, named))
-}
-
-// otherAddr is a listener whose address is of no network that net knows.
-type otherAddr struct{ tcptest.FakeListener }
-
-func (*otherAddr) Addr() net.Addr  { return (*otherAddr)(nil) }
-func (*otherAddr) Network() string { return "tcp+tls" }
-func (*otherAddr) String() string  { return "tcp+tls" }
 
 // A connection that is reset between its handshake and Accept is no reason to
 // end the accept loop.

@@ -6,12 +6,10 @@ package readback
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
 	"net"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -41,9 +39,11 @@ var paths = []path{
 		return []any{dialed}
 	}},
 	{"ListenConfig", true, func(t *testing.T, network string, c keepalive.Config) []any {
-		ln := tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, network)
+		var listening tcptest.RawSocket
+		nlc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { listening.RawConn = rc; return nil }}
+		ln := tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, network)
 		_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
-		return []any{ln, accepted}
+		return []any{listening, accepted}
 	}},
 	{"Control", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
@@ -57,9 +57,7 @@ var paths = []path{
 		return []any{dialed}
 	}},
 	{"NewListener", false, func(t *testing.T, network string, c keepalive.Config) []any {
-		ln, err := keepalive.NewListener(tcptest.PlainListen(t, network), c)
-		require.NoError(t, err)
-		_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
+		_, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.WrappedListen(t, c, network))
 		return []any{accepted}
 	}},
 	{"Apply", false, func(t *testing.T, network string, c keepalive.Config) []any {
@@ -91,14 +89,17 @@ func (p path) unsupported(t *testing.T, c keepalive.Config) bool {
 func (p path) want(t *testing.T, socket any, c keepalive.Config) keepalive.Config {
 	t.Helper()
 	system := tcptest.Sysctls(t)
-	if !tcptest.Portable || p.fresh {
-		if _, ok := socket.(net.Listener); ok && tcptest.Portable {
-			system.Disable = true
-			return system // left alone
-		}
+	switch {
+	case !tcptest.Portable:
 		return withDefaults(c, system)
+	case tcptest.GetsockoptInt(t, socket, unix.SOL_SOCKET, unix.SO_ACCEPTCONN) != 0: // left alone
+		system.Disable = true
+		return system
+	case p.fresh:
+		return withDefaults(c, system)
+	default: // zero fields are left as net has them
+		return withDefaults(c, tcptest.NetDefault)
 	}
-	return withDefaults(c, tcptest.NetDefault) // zero fields are left as net has them
 }
 
 // withDefaults returns c with zero Idle, Interval and Count filled in.
@@ -214,27 +215,6 @@ func TestEveryPathSetsMaxRTO(t *testing.T) {
 	}
 }
 
-// What a socket lacks is named, and leaves it as it was: here by MPTCP, and by
-// releases before Linux 6.15.
-func TestMaxRTOThatASocketLacks(t *testing.T) {
-	t.Parallel()
-	c := keepalive.Config{Idle: time.Minute, Count: 3, MaxRTO: time.Second}
-	tcptest.SkipUnsupported(t, c)
-	mptcp := tcptest.MPTCPListen(t)
-	conn, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), mptcp)
-	before := tcptest.Options(t, conn)
-	err := c.Apply(conn)
-	assert.EqualError(t, err, "keepalive: setsockopt TCP_RTO_MAX_MS: protocol not available")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	assert.Equal(t, before, tcptest.Options(t, conn))
-	_, err = keepalive.NewListener(mptcp, c)
-	assert.ErrorContains(t, err, "keepalive: getsockopt TCP_RTO_MAX_MS: ")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	held, err := keepalive.Get(conn)
-	require.NoError(t, err)
-	assert.Zero(t, held.MaxRTO)
-}
-
 // What makes the library needed: if this fails, net has changed.
 func TestNetOverwritesAndDropsErrors(t *testing.T) {
 	t.Parallel()
@@ -250,291 +230,6 @@ func TestNetOverwritesAndDropsErrors(t *testing.T) {
 	got := tcptest.Options(t, refused)
 	assert.NotEqual(t, 40000*time.Second, got.Idle)
 	assert.NotEqual(t, 200, got.Count)
-}
-
-func TestSysctlIsFollowed(t *testing.T) {
-	t.Parallel()
-	for _, path := range paths {
-		t.Run(path.name, func(t *testing.T) {
-			t.Parallel()
-			netlab.NewNamespace(t)
-			netlab.Sysctl(t, "tcp_keepalive_time", "111")
-			netlab.Sysctl(t, "tcp_keepalive_intvl", "22")
-			netlab.Sysctl(t, "tcp_keepalive_probes", "4")
-			set := keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 4}
-			require.Equal(t, set, tcptest.Sysctls(t))
-			if !tcptest.Portable {
-				assert.Equal(t, set, keepalive.SystemDefaults())
-			}
-			c := keepalive.Config{}
-			if path.unsupported(t, c) {
-				return
-			}
-			for _, socket := range path.open(t, "tcp4", c) {
-				tcptest.AssertOptions(t, path.want(t, socket, c), socket)
-			}
-			c = keepalive.Config{Interval: 7 * time.Second}
-			for _, socket := range path.open(t, "tcp6", c) {
-				tcptest.AssertOptions(t, path.want(t, socket, c), socket)
-			}
-		})
-	}
-}
-
-// Options that nobody wrote follow the sysctl while the socket lives, on those
-// paths that need not write them.
-func TestSysctlIsFollowedLive(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	c := keepalive.Config{Count: 6}
-	sockets := map[any]path{}
-	for _, path := range paths {
-		if !path.fresh || path.unsupported(t, c) {
-			continue
-		}
-		for _, socket := range path.open(t, "tcp4", c) {
-			sockets[socket] = path
-		}
-	}
-	assert.NotEmpty(t, sockets)
-	netlab.Sysctl(t, "tcp_keepalive_time", "222")
-	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
-	netlab.Sysctl(t, "tcp_keepalive_probes", "5")
-	for socket, path := range sockets {
-		tcptest.AssertOptions(t, path.want(t, socket, c), socket)
-	}
-}
-
-func TestSysctlThatNoSocketAccepts(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		sysctl, value, says string
-		instead             keepalive.Config
-	}{
-		{"tcp_keepalive_time", "100000", "net.ipv4.tcp_keepalive_time is 100000, a socket accepts 1 to 32767: set Config.Idle", keepalive.Config{Idle: time.Hour}},
-		{"tcp_keepalive_time", "0", "net.ipv4.tcp_keepalive_time is 0, a socket accepts 1 to 32767: set Config.Idle", keepalive.Config{Idle: time.Hour}},
-		{"tcp_keepalive_time", "-1", "net.ipv4.tcp_keepalive_time is -1, a", keepalive.Config{Idle: time.Hour}},
-		{"tcp_keepalive_intvl", "0", "net.ipv4.tcp_keepalive_intvl is 0, a socket accepts 1 to 32767: set Config.Interval", keepalive.Config{Interval: time.Second}},
-		{"tcp_keepalive_probes", "200", "net.ipv4.tcp_keepalive_probes is 200, a socket accepts 1 to 127: set Config.Count", keepalive.Config{Count: 3}},
-		{"tcp_keepalive_probes", "0", "net.ipv4.tcp_keepalive_probes is 0, a", keepalive.Config{Count: 3}},
-	} {
-		t.Run(tt.sysctl+"="+tt.value, func(t *testing.T) {
-			t.Parallel()
-			netlab.NewNamespace(t)
-			ln := tcptest.PlainListen(t, "tcp4")
-			conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
-			netlab.Sysctl(t, tt.sysctl, tt.value)
-
-			before := tcptest.Options(t, conn)
-			if tcptest.Portable {
-				assert.NoError(t, keepalive.Config{}.Apply(conn), "what is not written can't be refused")
-				assert.Equal(t, before, tcptest.Options(t, conn))
-				return
-			}
-			assert.ErrorContains(t, keepalive.Config{}.Apply(conn), "keepalive: "+tt.says)
-			assert.Equal(t, before, tcptest.Options(t, conn))
-			assert.ErrorContains(t, tcptest.Err(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
-			assert.ErrorContains(t, tcptest.Err(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp", ln.Addr().String())), tt.says)
-
-			assert.NoError(t, tt.instead.Apply(conn))
-			fresh, _ := tcptest.Pair(t, new(keepalive.Dialer), ln)
-			assert.False(t, tcptest.Options(t, fresh).Disable, "what is not written can't be refused")
-		})
-	}
-}
-
-// What has no use for the system's defaults does without them.
-func TestSysctlThatNoSocketAcceptsAndOtherNetworks(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	netlab.Sysctl(t, "tcp_keepalive_time", "0")
-	inner, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
-	require.NoError(t, err)
-	defer inner.Close()
-	ln, err := keepalive.NewListener(inner, keepalive.Config{})
-	require.NoError(t, err)
-	tcptest.Pair(t, tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
-}
-
-// What Apply sets is explicit, even where it equals what the socket follows.
-func TestApplyOfTheDefaultEndsFollowing(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	netlab.Sysctl(t, "tcp_keepalive_time", "111")
-	conn, _ := tcptest.Pair(t, new(keepalive.Dialer), tcptest.PlainListen(t, "tcp4"))
-	set := keepalive.Config{Idle: 111 * time.Second, Interval: 22 * time.Second, Count: 3}
-	require.NoError(t, set.Apply(conn))
-	netlab.Sysctl(t, "tcp_keepalive_time", "222")
-	netlab.Sysctl(t, "tcp_keepalive_intvl", "33")
-	tcptest.AssertOptions(t, set, conn)
-}
-
-// The system's defaults are read once per listener and wrapped dialer.
-func TestDefaultsAreReadOnce(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	netlab.Sysctl(t, "tcp_keepalive_time", "111")
-	ln, err := keepalive.NewListener(tcptest.PlainListen(t, "tcp4"), keepalive.Config{})
-	require.NoError(t, err)
-	dial := tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext))
-	netlab.Sysctl(t, "tcp_keepalive_time", "222")
-	dialed, accepted := tcptest.Pair(t, dial, ln)
-	idle := 111 * time.Second
-	if tcptest.Portable {
-		idle = tcptest.NetDefault.Idle // nothing is read
-	}
-	assert.Equal(t, idle, tcptest.Options(t, dialed).Idle)
-	assert.Equal(t, idle, tcptest.Options(t, accepted).Idle)
-}
-
-func TestEffective(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	netlab.Sysctl(t, "tcp_keepalive_time", "111")
-	netlab.Sysctl(t, "tcp_keepalive_probes", "0")
-	want := keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}
-	if tcptest.Portable {
-		want = keepalive.Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9} // tcp(7)
-	}
-	assert.Equal(t, want, keepalive.Config{}.Effective())
-	full := keepalive.Config{Disable: true, Idle: time.Minute, Interval: time.Nanosecond, Count: 3, UserTimeout: time.Second}
-	assert.Equal(t, full, full.Effective())
-}
-
-func TestGet(t *testing.T) {
-	t.Parallel()
-	for _, c := range []keepalive.Config{
-		{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 1500 * time.Millisecond},
-		{Disable: true, Idle: time.Second, Interval: time.Second, Count: 1},
-	} {
-		c = tcptest.Supported(c)
-		conn, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, "tcp4"))
-		tcptest.AssertOptions(t, c, conn)
-		tcptest.AssertGet(t, c, conn)
-
-		before := tcptest.Options(t, conn)
-		require.NoError(t, c.Apply(conn))
-		assert.Equal(t, before, tcptest.Options(t, conn))
-	}
-	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	tcptest.AssertGet(t, tcptest.NetDefault, conn)
-}
-
-func TestApplyAndGetThroughWrappers(t *testing.T) {
-	t.Parallel()
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	for name, wrap := range map[string]func(net.Conn) net.Conn{
-		"tls.Conn":            func(c net.Conn) net.Conn { return tls.Client(c, new(tls.Config)) },
-		"NetConn":             func(c net.Conn) net.Conn { return tcptest.Wrap(c) },
-		"NetConn of NetConn":  func(c net.Conn) net.Conn { return tcptest.Wrap(tcptest.Wrap(c)) },
-		"NetConn of tls.Conn": func(c net.Conn) net.Conn { return tcptest.Wrap(tls.Server(tcptest.Wrap(c), new(tls.Config))) },
-	} {
-		conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-		require.NoError(t, c.Apply(wrap(conn)), name)
-		tcptest.AssertOptions(t, c, conn, name)
-		tcptest.AssertGet(t, c, wrap(conn), name)
-	}
-}
-
-func TestClosedConnection(t *testing.T) {
-	t.Parallel()
-	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	conn.Close()
-	assert.ErrorIs(t, tcptest.Quick.Apply(conn), net.ErrClosed)
-	assert.ErrorIs(t, tcptest.Quick.Apply(tls.Client(conn, new(tls.Config))), net.ErrClosed)
-	_, err := keepalive.Get(conn)
-	if !tcptest.Portable {
-		assert.ErrorIs(t, err, net.ErrClosed)
-	} else {
-		assert.ErrorIs(t, err, errors.ErrUnsupported)
-	}
-}
-
-// TCP_USER_TIMEOUT can be refused, so it goes first: here by MPTCP, which lacks
-// it, with ENOPROTOOPT.
-func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
-	t.Parallel()
-	conn, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), tcptest.MPTCPListen(t))
-	before := tcptest.Options(t, conn)
-
-	err := keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	if !tcptest.Portable {
-		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
-		var errno syscall.Errno
-		require.ErrorAs(t, err, &errno)
-		assert.Equal(t, unix.ENOPROTOOPT, errno)
-	} else {
-		assert.EqualError(t, err, "keepalive: TCP_USER_TIMEOUT on linux: unsupported operation")
-	}
-	assert.Equal(t, before, tcptest.Options(t, conn))
-
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	require.NoError(t, c.Apply(conn), "off is what MPTCP has")
-	tcptest.AssertOptions(t, c, conn)
-	tcptest.AssertGet(t, c, conn)
-}
-
-// A dialer that asks for MPTCP gets it where MPTCP can have the policy. With a
-// UserTimeout net falls back to TCP, which has it.
-func TestDialMPTCP(t *testing.T) {
-	t.Parallel()
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	withUserTimeout := c
-	withUserTimeout.UserTimeout = 75 * time.Second
-	for _, tt := range []struct {
-		config   keepalive.Config
-		protocol int
-	}{
-		{c, unix.IPPROTO_MPTCP},
-		{withUserTimeout, unix.IPPROTO_TCP},
-	} {
-		t.Run(tt.config.String(), func(t *testing.T) {
-			tcptest.SkipUnsupported(t, tt.config)
-			conn, _ := tcptest.Pair(t, &keepalive.Dialer{NetDialer: tcptest.MPTCPDialer(), Config: tt.config}, tcptest.MPTCPListen(t))
-			tcptest.AssertOptions(t, tt.config, conn)
-			tcptest.AssertGet(t, tt.config, conn)
-			assert.Equal(t, tt.protocol, tcptest.Protocol(t, conn))
-		})
-	}
-}
-
-// Control by hand reaches what an MPTCP listener accepts as well.
-func TestControlOfMPTCPListener(t *testing.T) {
-	t.Parallel()
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
-	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
-	lc.SetMultipathTCP(true)
-	if tcptest.Portable {
-		assert.ErrorIs(t, tcptest.Err(lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")), errors.ErrUnsupported)
-		return
-	}
-	ln := tcptest.Listen(t, lc, "tcp4")
-	for _, d := range []*net.Dialer{tcptest.MPTCPDialer(), new(net.Dialer)} {
-		_, accepted := tcptest.Pair(t, d, ln)
-		tcptest.AssertGet(t, c, accepted)
-	}
-}
-
-func TestErrorOfControl(t *testing.T) {
-	t.Parallel()
-	// Nothing stops a caller from naming a network that the socket is not.
-	lc := net.ListenConfig{Control: func(_, address string, rc syscall.RawConn) error {
-		return keepalive.Config{Count: 3}.Control("tcp", address, rc)
-	}}
-	_, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-	if !tcptest.Portable {
-		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
-		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
-	} else {
-		assert.ErrorContains(t, err, "keepalive: TCP_KEEPCNT before a socket is connected on linux: unsupported operation")
-	}
-
-	lc.Control = keepalive.Config{Count: 3}.Control
-	pc, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	pc.Close()
 }
 
 // dialInstead returns a Dialer whose TCP socket is exchanged for one that lacks

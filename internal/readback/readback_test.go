@@ -54,11 +54,6 @@ func TestZeroFieldsAreLeftAlone(t *testing.T) {
 	assert.Equal(t, before, tcptest.Options(t, conn))
 }
 
-// A rawConn is a socket that a hook was given.
-type rawConn struct{ syscall.RawConn }
-
-func (c rawConn) SyscallConn() (syscall.RawConn, error) { return c.RawConn, nil }
-
 // The listening socket has no keepalive, which would end it on macOS and the
 // BSDs.
 func TestListeningSocketIsLeftAlone(t *testing.T) {
@@ -66,5 +61,5 @@ func TestListeningSocketIsLeftAlone(t *testing.T) {
 	var inner syscall.RawConn
 	nlc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { inner = rc; return nil }}
 	tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, "tcp4")
-	assert.Equal(t, tcptest.Options(t, tcptest.PlainListen(t, "tcp4")), tcptest.Options(t, rawConn{inner}))
+	assert.Equal(t, tcptest.Options(t, tcptest.PlainListen(t, "tcp4")), tcptest.Options(t, tcptest.RawSocket{RawConn: inner}))
 }

@@ -222,41 +222,6 @@ func TestStatThroughTLS(t *testing.T) {
 	assert.False(t, keepalive.IsPeerLost(tcptest.Read(conn)))
 }
 
-func TestStatOfEnds(t *testing.T) {
-	t.Parallel()
-	open := func(s keepalive.Status) bool { return s.Open }
-	state := func(conn net.Conn, want uint8) {
-		t.Helper()
-		tcptest.Await(t, "the state", func() bool { return tcptest.TCPInfo(t, conn).State == want })
-	}
-	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	require.NoError(t, peer.(*net.TCPConn).CloseWrite())
-	state(conn, unix.BPF_TCP_CLOSE_WAIT)
-	state(peer, unix.BPF_TCP_FIN_WAIT2)
-	assert.True(t, open(stat(t, conn)))
-	assert.True(t, open(stat(t, peer)))
-	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-	awaitStatus(t, conn, "ended", isClosed)
-	awaitStatus(t, peer, "ended", isClosed)
-	err := tcptest.Read(conn)
-	assert.Equal(t, io.EOF, err)
-	assert.False(t, keepalive.IsPeerLost(err))
-
-	conn, peer = tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
-	require.NoError(t, peer.Close())
-	awaitStatus(t, conn, "ended", isClosed)
-	err = tcptest.Read(conn)
-	assert.ErrorIs(t, err, syscall.ECONNRESET)
-	assert.False(t, keepalive.IsPeerLost(err))
-
-	conn.Close()
-	_, err = keepalive.Stat(conn)
-	assert.ErrorIs(t, err, net.ErrClosed)
-	_, err = keepalive.Stat(tls.Client(conn, new(tls.Config)))
-	assert.ErrorIs(t, err, net.ErrClosed)
-}
-
 func TestPeerLostWithDataInFlight(t *testing.T) {
 	t.Parallel()
 	c := tcptest.Quick

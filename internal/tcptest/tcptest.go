@@ -234,5 +234,11 @@ func syscallConn(socket any) syscall.Conn {
 	return socket.(syscall.Conn)
 }
 
+// A RawSocket makes a [syscall.Conn] of what a Control hook is given.
+type RawSocket struct{ syscall.RawConn }
+
+// SyscallConn returns the inner connection.
+func (s RawSocket) SyscallConn() (syscall.RawConn, error) { return s.RawConn, nil }
+
 // Err returns the error alone.
 func Err[T any](_ T, err error) error { return err }

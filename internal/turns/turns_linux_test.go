@@ -59,12 +59,12 @@ func (r *recorder) Errorf(format string, args ...any) {
 }
 
 func TestReport(t *testing.T) {
-	contenders := []Contender{{Name: "ours"}, {Name: "net", AtMost: 0.80}, {Name: "floor", AtMost: 1.03}, {Name: "any"}}
-	medians := []time.Duration{81, 100, 80, 1}
+	contenders := []Contender{{Name: "ours"}, {Name: "net"}, {Name: "floor"}, {Name: "hook"}}
+	medians := []time.Duration{81, 100, 80, 40}
 	r := &recorder{metrics: map[string]float64{}}
 	report(r, enough, contenders, medians)
-	assert.Equal(t, map[string]float64{"of-net": 0.81, "of-floor": 1.0125, "of-any": 81}, r.metrics)
-	assert.Equal(t, []string{"ours takes 0.81 of net, want at most 0.80"}, r.errors)
+	assert.Equal(t, map[string]float64{"of-net": 0.81, "of-floor": 1.0125, "of-hook": 2.025}, r.metrics)
+	assert.Equal(t, []string{"ours takes 2.02 of hook, want at most 2"}, r.errors)
 
 	r = &recorder{metrics: map[string]float64{}}
 	report(r, enough-1, contenders, medians)
