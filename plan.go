@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"sort"
 	"time"
 )
 
@@ -80,16 +79,22 @@ func wholeSeconds(d time.Duration) int64 { return roundUp(d, time.Second) }
 // of the calling thread.
 func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	if c.UserTimeout != 0 {
-		return time.Duration(roundUp(c.UserTimeout, time.Millisecond)) * time.Millisecond, true
+		return wholeMilliseconds(c.UserTimeout), true
 	}
 	retries, maxRTO, ok := retransmissions()
 	if !ok {
 		return 0, false
 	}
 	if c.MaxRTO != 0 {
-		maxRTO = time.Duration(roundUp(c.MaxRTO, time.Millisecond)) * time.Millisecond
+		maxRTO = wholeMilliseconds(c.MaxRTO)
 	}
 	return modelTimeout(retries, maxRTO), true
+}
+
+// wholeMilliseconds rounds d up, as far as there is a Duration for it.
+func wholeMilliseconds(d time.Duration) time.Duration {
+	d = min(d, math.MaxInt64/time.Millisecond*time.Millisecond)
+	return time.Duration(roundUp(d, time.Millisecond)) * time.Millisecond
 }
 
 // modelTimeout is tcp_model_timeout with TCP_RTO_MIN for rto_base, as it is
@@ -172,7 +177,11 @@ func Plan(t Target) (Config, error) {
 	}
 	switch {
 	case t.SlowReads:
-		c.MaxRTO = t.maxRTO(c.Idle + probes*c.Interval)
+		limit := c.Idle + probes*c.Interval
+		if t.Detect != 0 {
+			limit = inTime(t.Detect)
+		}
+		c.MaxRTO = longestMaxRTO(limit)
 	case t.Unacked:
 		c.UserTimeout = c.Idle + probes*c.Interval
 	}
@@ -191,26 +200,28 @@ const (
 	minIdleLimit = 2 * time.Second / 8 * 9
 )
 
-func minUnackedDetect() time.Duration { return lastRetransmission(time.Second) / 8 * 9 }
+// mostRetransmissions is TCP_RETR2 of include/net/tcp.h, the default of
+// tcp_retries2, or the system's if that is higher.
+func mostRetransmissions() int {
+	system, _, _ := retransmissions()
+	return max(15, system)
+}
 
 // lastRetransmission is when data to a dead peer is given up at the latest, by
 // timers that are not late.
-func lastRetransmission(maxRTO time.Duration) time.Duration {
-	retries := 15 // TCP_RETR2 of include/net/tcp.h
-	if system, _, ok := retransmissions(); ok {
-		retries = max(retries, system)
-	}
+func lastRetransmission(retries int, maxRTO time.Duration) time.Duration {
 	return modelTimeout(retries, maxRTO) + maxRTO
 }
 
-// maxRTO returns the longest MaxRTO that meets t.
-func (t Target) maxRTO(detectionTime time.Duration) time.Duration {
-	limit := detectionTime
-	if t.Detect != 0 {
-		limit = time.Duration(int64(t.Detect/9*8) + int64(t.Detect%9*8/9))
+// longestMaxRTO returns the longest MaxRTO with which data in flight is given
+// up within limit, or else 1 s.
+func longestMaxRTO(limit time.Duration) time.Duration {
+	retries := mostRetransmissions()
+	maxRTO := time.Second
+	for maxRTO < 120*time.Second && lastRetransmission(retries, maxRTO+time.Second) <= limit {
+		maxRTO += time.Second
 	}
-	seconds := sort.Search(119, func(i int) bool { return lastRetransmission(time.Duration(i+2)*time.Second) > limit })
-	return time.Duration(seconds+1) * time.Second
+	return maxRTO
 }
 
 func (t Target) validate() error {
@@ -226,11 +237,17 @@ func (t Target) validate() error {
 	if t.SlowReads && !t.Unacked {
 		return errors.New("keepalive: SlowReads without Unacked, want both or neither")
 	}
-	if least := minUnackedDetect(); t.SlowReads && t.Detect != 0 && t.Detect < least {
-		return fmt.Errorf("keepalive: Detect is %v, want %v or more with SlowReads, or 0 for no demand", t.Detect, least)
+	if t.SlowReads && t.Detect != 0 {
+		least := lastRetransmission(mostRetransmissions(), time.Second)
+		if inTime(t.Detect) < least {
+			return fmt.Errorf("keepalive: Detect is %v, want %v or more with SlowReads, or 0 for no demand", t.Detect, least/8*9)
+		}
 	}
 	return nil
 }
+
+// inTime returns the time that takes at most d where timers are 1/8 late.
+func inTime(d time.Duration) time.Duration { return d/9*8 + d%9*8/9 }
 
 // room returns the most seconds for DetectionTime and for Idle + Interval with
 // which timers that are 1/8 late meet t.

@@ -144,6 +144,11 @@ func TestPlan(t *testing.T) {
 		{keepalive.Target{IdleLimit: 350 * s, Unacked: true}, keepalive.Config{Idle: 234 * s, Interval: 77 * s, Count: 3, UserTimeout: 465 * s}},
 		{keepalive.Target{Detect: 60 * s, IdleLimit: 350 * s}, keepalive.Config{Idle: 29 * s, Interval: 8 * s, Count: 3}},
 		{keepalive.Target{Detect: 600 * s, IdleLimit: 60 * s}, keepalive.Config{Idle: 40 * s, Interval: 13 * s, Count: 3}},
+		{keepalive.Target{Detect: 17325 * time.Millisecond, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 9 * s, Interval: 2 * s, Count: 3, MaxRTO: s}},
+		{keepalive.Target{Detect: 60 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 29 * s, Interval: 8 * s, Count: 3, MaxRTO: 3 * s}},
+		{keepalive.Target{IdleLimit: 350 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 234 * s, Interval: 77 * s, Count: 3, MaxRTO: 46 * s}},
+		{keepalive.Target{IdleLimit: 5 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 3 * s, Interval: s, Count: 3, MaxRTO: s}},
+		{keepalive.Target{Detect: time.Hour, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 1601 * s, Interval: 533 * s, Count: 3, MaxRTO: 120 * s}},
 		{keepalive.Target{Detect: math.MaxInt64}, keepalive.Config{Idle: 32767 * s, Interval: 10922 * s, Count: 3}},
 		{keepalive.Target{Detect: math.MaxInt64, IdleLimit: math.MaxInt64, Unacked: true}, keepalive.Config{Idle: 32767 * s, Interval: 10922 * s, Count: 3, UserTimeout: 65533 * s}},
 	} {
@@ -163,6 +168,8 @@ func TestPlanErrors(t *testing.T) {
 		{keepalive.Target{Detect: 4500*time.Millisecond - 1}, "Detect is 4.499999999s, want 4.5s or more, or 0 for no demand"},
 		{keepalive.Target{Detect: -time.Second, IdleLimit: time.Hour}, "Detect is -1s, want 4.5s or more, or 0 for no demand"},
 		{keepalive.Target{IdleLimit: 2250 * time.Millisecond}, "IdleLimit is 2.25s, want more than 2.25s, or 0 for none"},
+		{keepalive.Target{Detect: time.Hour, SlowReads: true}, "SlowReads without Unacked, want both or neither"},
+		{keepalive.Target{Detect: 17325*time.Millisecond - 1, Unacked: true, SlowReads: true}, "Detect is 17.324999999s, want 17.325s or more with SlowReads, or 0 for no demand"},
 		{keepalive.Target{Detect: time.Hour, IdleLimit: math.MinInt64}, "IdleLimit is -2562047h47m16.854775808s, want more than 2.25s, or 0 for none"},
 	} {
 		c, err := keepalive.Plan(tt.target)
@@ -180,7 +187,32 @@ func meets(c keepalive.Config, target keepalive.Target) bool {
 		(c.Idle >= 3*c.Interval || c.Interval == time.Second) &&
 		(target.Detect == 0 || late(d) <= target.Detect) &&
 		(target.IdleLimit == 0 || late(c.Idle+c.Interval) < target.IdleLimit) &&
-		userTimeoutFits(c, target)
+		unackedFits(c, target)
+}
+
+// unackedFits says what Plan promises of data in flight.
+func unackedFits(c keepalive.Config, target keepalive.Target) bool {
+	if !target.SlowReads {
+		return c.MaxRTO == 0 && userTimeoutFits(c, target)
+	}
+	limit, _ := c.DetectionTime()
+	if target.Detect != 0 {
+		limit = target.Detect/9*8 + target.Detect%9*8/9
+	}
+	fits := func(maxRTO time.Duration) bool { return unackedAtMost(maxRTO) <= limit }
+	return c.UserTimeout == 0 && c.MaxRTO%time.Second == 0 &&
+		(fits(c.MaxRTO) || target.Detect == 0 && c.MaxRTO == time.Second) &&
+		(!fits(c.MaxRTO+time.Second) || c.MaxRTO == 120*time.Second)
+}
+
+// unackedAtMost adds up 15 retransmissions of which each comes twice as late as
+// the one before, maxRTO at most, and one more.
+func unackedAtMost(maxRTO time.Duration) (sum time.Duration) {
+	for i, wait := 0, 200*time.Millisecond; i <= 15; i++ {
+		sum += wait
+		wait = min(2*wait, maxRTO)
+	}
+	return sum + maxRTO
 }
 
 // userTimeoutFits: the timer runs at Idle + k×Interval; it sends a probe each
@@ -197,7 +229,14 @@ func userTimeoutFits(c keepalive.Config, target keepalive.Target) bool {
 // policy is what Plan could return.
 func policy(idle, interval int, target keepalive.Target) keepalive.Config {
 	c := keepalive.Config{Idle: time.Duration(idle) * time.Second, Interval: time.Duration(interval) * time.Second, Count: 3}
-	if target.Unacked {
+	if target.SlowReads {
+		limit := c.Idle + 3*c.Interval
+		if target.Detect != 0 {
+			limit = target.Detect/9*8 + target.Detect%9*8/9
+		}
+		for c.MaxRTO = time.Second; c.MaxRTO < 120*time.Second && unackedAtMost(c.MaxRTO+time.Second) <= limit; c.MaxRTO += time.Second {
+		}
+	} else if target.Unacked {
 		c.UserTimeout = c.Idle + 3*c.Interval
 	}
 	return c
@@ -234,21 +273,21 @@ func FuzzPlan(f *testing.F) {
 	for _, d := range []time.Duration{math.MinInt64, -1, 0, 1, 2250 * time.Millisecond, 4500 * time.Millisecond, 20 * time.Second,
 		350 * time.Second, 10 * time.Hour, 50 * time.Hour, 90 * time.Hour, math.MaxInt64} {
 		for _, limit := range []time.Duration{0, d + 1, d/2 + time.Second, 10 * time.Hour} {
-			f.Add(int64(d), int64(limit), limit&1 == 0)
+			f.Add(int64(d), int64(limit), limit&1 == 0, limit&2 == 0)
 		}
 	}
-	f.Fuzz(func(t *testing.T, detect, limit int64, unacked bool) {
-		checkPlan(t, keepalive.Target{Detect: time.Duration(detect), IdleLimit: time.Duration(limit), Unacked: unacked})
+	f.Fuzz(func(t *testing.T, detect, limit int64, unacked, slowReads bool) {
+		checkPlan(t, keepalive.Target{Detect: time.Duration(detect), IdleLimit: time.Duration(limit), Unacked: unacked, SlowReads: unacked && slowReads})
 	})
 }
 
 func TestPlanKeepsItsPromises(t *testing.T) {
-	require.NoError(t, check.Check(func(detect, limit uint32, coarse, unacked bool) bool {
+	require.NoError(t, check.Check(func(detect, limit uint32, coarse, unacked, slowReads bool) bool {
 		unit := time.Millisecond
 		if coarse {
 			unit = time.Second
 		}
-		return checkPlan(t, keepalive.Target{Detect: time.Duration(detect) * unit, IdleLimit: time.Duration(limit) * unit, Unacked: unacked})
+		return checkPlan(t, keepalive.Target{Detect: time.Duration(detect) * unit, IdleLimit: time.Duration(limit) * unit, Unacked: unacked, SlowReads: unacked && slowReads})
 	}, &check.Config{MaxCount: 5000}))
 }
 

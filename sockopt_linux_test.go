@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -283,4 +285,76 @@ func TestReadLoops(t *testing.T) {
 			assert.GreaterOrEqual(t, periods, 3)
 		})
 	}
+}
+
+func TestUnackedTime(t *testing.T) {
+	t.Parallel()
+	if tcptest.Portable {
+		t.Skip("this build knows no kernel")
+	}
+	netlab.NewNamespace(t)
+	const s, ms = time.Second, time.Millisecond
+	assertUnacked := func(c keepalive.Config, want time.Duration) {
+		t.Helper()
+		d, ok := c.UnackedTime()
+		assert.Equal(t, want, d, "%v", c)
+		assert.True(t, ok, "%v", c)
+	}
+	assertUnacked(keepalive.Config{}, 924600*ms) // tcp(7)
+	assertUnacked(keepalive.Config{Disable: true, Idle: s}, 924600*ms)
+	assertUnacked(keepalive.Config{UserTimeout: 75*s + 1}, 75001*ms)
+	assertUnacked(keepalive.Config{MaxRTO: s}, 14400*ms)
+	assertUnacked(keepalive.Config{MaxRTO: 2 * s}, 27*s)
+	assertUnacked(keepalive.Config{MaxRTO: 120 * s}, 924600*ms)
+	assertUnacked(keepalive.Config{MaxRTO: 2 * s, UserTimeout: 10 * s}, 10*s)
+	// What no socket accepts does not matter, as long as nothing panics.
+	assertUnacked(keepalive.Config{MaxRTO: -1}, 14400*ms)
+	assertUnacked(keepalive.Config{MaxRTO: math.MaxInt64}, 924600*ms)
+	netlab.Sysctl(t, "tcp_retries2", "0")
+	assertUnacked(keepalive.Config{}, 200*ms)
+	netlab.Sysctl(t, "tcp_retries2", "255")
+	assertUnacked(keepalive.Config{}, 204600*ms+246*120*s)
+
+	// Plan counts with more retransmissions than 15 where there are more.
+	c, err := keepalive.Plan(keepalive.Target{Detect: 10 * time.Minute, Unacked: true, SlowReads: true})
+	require.NoError(t, err)
+	assert.Equal(t, 2*s, c.MaxRTO)
+}
+
+func TestGetListener(t *testing.T) {
+	t.Parallel()
+	if tcptest.Portable {
+		t.Skip("this build reads no socket option")
+	}
+	inner := tcptest.PlainListen(t, "tcp4")
+	off, err := keepalive.GetListener(inner)
+	require.NoError(t, err)
+	assert.True(t, off.Disable)
+	assert.Equal(t, keepalive.SystemDefaults().Idle, off.Idle)
+
+	wrapped, err := keepalive.NewListener(inner, tcptest.Quick)
+	require.NoError(t, err)
+	got, err := keepalive.GetListener(wrapped)
+	require.NoError(t, err)
+	assert.Equal(t, off, got, "the listening socket is left alone")
+
+	set, err := keepalive.GetListener(tcptest.Listen(t, &keepalive.ListenConfig{Config: tcptest.Quick}, "tcp4"))
+	require.NoError(t, err)
+	set.MaxRTO = 0 // of the kernel's release
+	assert.Equal(t, tcptest.Quick, set)
+
+	other, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	require.NoError(t, err)
+	defer other.Close()
+	closed := tcptest.PlainListen(t, "tcp4")
+	closed.Close()
+	for ln, want := range map[net.Listener]error{
+		other:                     errors.ErrUnsupported,
+		new(tcptest.FakeListener): errors.ErrUnsupported,
+		new(keepalive.Listener):   errors.ErrUnsupported,
+		closed:                    net.ErrClosed,
+	} {
+		assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(ln)), want, "%T", ln)
+	}
+	assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(nil)), errors.ErrUnsupported)
 }

@@ -119,7 +119,7 @@ func TestParseRefuses(t *testing.T) {
 
 // Errors repeat no more than a part of a text.
 func TestParseRefusesALongText(t *testing.T) {
-	for _, s := range []string{strings.Repeat("x", 10<<20), "idle=" + strings.Repeat("9", 10<<20) + "s", "count=" + strings.Repeat("3", 100)} {
+	for _, s := range []string{strings.Repeat("x", 1<<20), "idle=" + strings.Repeat("9", 1<<20) + "s", "count=" + strings.Repeat("3", 100)} {
 		_, err := keepalive.Parse(s)
 		assert.ErrorContains(t, err, fmt.Sprintf(`keepalive: %q and %d more bytes: unknown, want "default"`, s[:64], len(s)-64))
 		assert.Less(t, len(err.Error()), 300)

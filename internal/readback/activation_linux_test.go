@@ -3,13 +3,11 @@
 package readback
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -89,33 +87,4 @@ func TestGetListenerOfAnInheritedListener(t *testing.T) {
 		byNet := keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9, UserTimeout: c.UserTimeout}
 		assert.Equal(t, fmt.Sprintln(byNet)+fmt.Sprintln(c), string(said))
 	}
-}
-
-func TestGetListener(t *testing.T) {
-	inner := tcptest.PlainListen(t, "tcp4")
-	off, err := keepalive.GetListener(inner)
-	require.NoError(t, err)
-	assert.True(t, off.Disable)
-	assert.Equal(t, keepalive.SystemDefaults().Idle, off.Idle)
-
-	wrapped, err := keepalive.NewListener(inner, tcptest.Quick)
-	require.NoError(t, err)
-	got, err := keepalive.GetListener(wrapped)
-	require.NoError(t, err)
-	assert.Equal(t, off, got, "the listening socket is left alone")
-
-	unix, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
-	require.NoError(t, err)
-	defer unix.Close()
-	closed := tcptest.PlainListen(t, "tcp4")
-	closed.Close()
-	for ln, want := range map[net.Listener]error{
-		unix:                    errors.ErrUnsupported,
-		&tcptest.FakeListener{}: errors.ErrUnsupported,
-		new(keepalive.Listener): errors.ErrUnsupported,
-		closed:                  net.ErrClosed,
-	} {
-		assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(ln)), want, "%T", ln)
-	}
-	assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(nil)), errors.ErrUnsupported)
 }
