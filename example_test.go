@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"expvar"
 	"flag"
 	"fmt"
 	"io"
@@ -23,9 +24,28 @@ import (
 func Example_client() {
 	d := &keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 10 * time.Second},
-		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Config: keepalive.Config{
+			Idle:        60 * time.Second, // silence before the first probe
+			Interval:    5 * time.Second,  // between probes
+			Count:       3,                // unanswered probes until the peer is dead
+			UserTimeout: 75 * time.Second, // the same for data in flight, on Linux
+		},
 	}
 	conn, err := d.Dial("tcp", "primary.example:5432")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+}
+
+// A program that also runs where the system has no UserTimeout.
+func Example_portable() {
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}}
+	conn, err := d.Dial("tcp", "primary.example:5432")
+	if errors.Is(err, errors.ErrUnsupported) {
+		d.Config.UserTimeout = 0
+		conn, err = d.Dial("tcp", "primary.example:5432")
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -35,7 +55,7 @@ func Example_client() {
 // A primary that its replicas stay connected to.
 func Example_listener() {
 	lc := &keepalive.ListenConfig{
-		Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second},
 	}
 	ln, err := lc.Listen(context.Background(), "tcp", ":5432")
 	if err != nil {
@@ -49,7 +69,7 @@ func Example_transport() {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 30 * time.Second},
-		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second},
 	}).DialContext
 	client := &http.Client{Transport: transport}
 	defer client.CloseIdleConnections()
@@ -62,17 +82,34 @@ func ExampleConfig_WrapDial() {
 	defer transport.CloseIdleConnections()
 }
 
-// A listener that somebody else opened: by socket activation, or for MPTCP.
+// A listener that systemd has opened and handed over as descriptor 3. Without
+// NewListener net would set 15 s / 15 s / 9 on its connections.
 func ExampleNewListener() {
-	inherited, err := net.Listen("tcp", "127.0.0.1:0")
+	inherited, err := net.FileListener(os.NewFile(3, "listener"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	ln, err := keepalive.NewListener(inherited, keepalive.Config{Idle: 60 * time.Second})
+	policy, err := keepalive.GetListener(inherited) // as the unit file has it
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln, err := keepalive.NewListener(inherited, policy)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer ln.Close()
+}
+
+// A metric that counts lost peers, in a client that swallows the error.
+func ExampleWatch() {
+	lost := expvar.NewInt("peers_lost")
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}}
+	conn, err := d.Dial("tcp", "primary.example:5432")
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn = keepalive.Watch(conn, func(error) { lost.Add(1) })
+	defer conn.Close()
 }
 
 // A dialer of one's own keeps its type: Control is all that it needs, and that
@@ -112,7 +149,7 @@ func ExampleParse() {
 func Example_flag() {
 	var policy keepalive.Config
 	flags := flag.NewFlagSet("replica", flag.ExitOnError)
-	flags.TextVar(&policy, "keepalive", keepalive.Config{Idle: 60 * time.Second}, "keepalive `policy` of the replication link")
+	flags.TextVar(&policy, "keepalive", keepalive.Config{Idle: 60 * time.Second}, "keepalive `policy` of the link")
 
 	flags.Parse([]string{"-keepalive", "idle=60s,interval=5s,count=3"})
 	fmt.Println(policy)

@@ -26,8 +26,8 @@ func run(out io.Writer) error {
 		return err
 	}
 	defer server.Close()
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}}
-	p := &pool{dial: func() (net.Conn, error) { return d.Dial("tcp", server.Addr().String()) }}
+	policy := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+	p := newPool("tcp", server.Addr().String(), policy)
 
 	first, err := p.get()
 	if err != nil {
@@ -45,7 +45,7 @@ func run(out io.Writer) error {
 	fmt.Fprintln(out, "the same connection:", second == first)
 	p.put(second)
 
-	if err := crash(server, first); err != nil {
+	if err := crash(server, func() bool { return !p.usable(first) }); err != nil {
 		return err
 	}
 	third, err := p.get()
@@ -57,16 +57,16 @@ func run(out io.Writer) error {
 	return nil
 }
 
-// crash ends the connection that the server accepts next without a farewell, and
-// waits until this end hears of it.
-func crash(server net.Listener, client net.Conn) error {
+// crash resets the connection that the server accepts next, and waits until this
+// end has noticed.
+func crash(server net.Listener, noticed func() bool) error {
 	conn, err := server.Accept()
 	if err != nil {
 		return err
 	}
 	conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()
-	for deadline := time.Now().Add(10 * time.Second); usable(client); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !noticed(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return errors.New("the reset has not arrived")
 		}

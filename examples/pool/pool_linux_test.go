@@ -30,8 +30,7 @@ the same connection after the server has crashed: false
 func TestPoolDropsSuspects(t *testing.T) {
 	t.Parallel()
 	ln := tcptest.PlainListen(t, "tcp4")
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}}
-	p := &pool{dial: func() (net.Conn, error) { return d.Dial("tcp4", ln.Addr().String()) }}
+	p := newPool("tcp4", ln.Addr().String(), keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9})
 	get := func() net.Conn {
 		conn, err := p.get()
 		require.NoError(t, err)
@@ -55,4 +54,26 @@ func TestPoolDropsSuspects(t *testing.T) {
 	assert.ErrorIs(t, tcptest.Write(first), net.ErrClosed)
 	p.put(next)
 	assert.Same(t, next, get())
+}
+
+// This machine drops its probes, which the kernel does not count.
+func TestPoolDropsSilentServers(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	ln := lab.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, "tcp4", 0)
+	p := newPool("tcp4", ln.Addr().String(), tcptest.Quick)
+	var first net.Conn
+	lab.Client.Do(func() {
+		var err error
+		first, err = p.get()
+		require.NoError(t, err)
+	})
+	defer first.Close()
+	assert.True(t, p.usable(first))
+	lab.Client.DropEgress(t)
+	tcptest.Await(t, "silence", func() bool { return !p.usable(first) })
+	status, err := keepalive.Stat(first)
+	require.NoError(t, err)
+	assert.True(t, status.Open)
+	assert.False(t, status.Suspect())
 }

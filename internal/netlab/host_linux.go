@@ -215,6 +215,17 @@ func (h *Host) LinkUp(t testing.TB) {
 	h.awaitNeighbours(t)
 }
 
+// DropEgress makes the host drop what it sends, as a full queue does. Unlike
+// what a link or a route loses, the kernel knows of it.
+func (h *Host) DropEgress(t testing.TB) {
+	t.Helper()
+	h.run(t, `table netdev lab {
+	chain egress {
+		type filter hook egress device "eth0" priority 0; policy drop;
+	}
+}`, nil, "nft", "-f", "-")
+}
+
 // Reboot makes the host forget everything but its addresses. Its processes are
 // killed, and its connections end without a farewell: what arrives for them is
 // answered with a reset from now on. The sockets of this process that belonged
