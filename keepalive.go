@@ -390,7 +390,7 @@ func Get(conn net.Conn) (Config, error) {
 // where it is no TCP socket, and where [Get] is unsupported. It matches
 // [net.ErrClosed] where ln is closed.
 func GetListener(ln net.Listener) (Config, error) {
-	if l, ok := ln.(*Listener); ok {
+	if l, ok := ln.(*Listener); ok && l != nil {
 		ln = l.inner
 	}
 	socket, ok := ln.(syscall.Conn)

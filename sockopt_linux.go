@@ -296,16 +296,18 @@ func (o *option) ofNewSocket() (int, error) {
 }
 
 // resolve fills in the system's defaults, which have to be set like any other
-// value. It returns an error for a default that no socket accepts.
+// value, and rounds up. It returns an error for a default that no socket
+// accepts.
 func resolve(c Config) (Config, error) {
 	resolved := c.Effective()
 	for i := range options {
 		o := &options[i]
-		if o.zero != systemDefault || o.get(c) != 0 || o.accepts(int64(o.value(resolved))) {
-			continue
+		value := o.value(resolved)
+		if o.zero == systemDefault && o.get(c) == 0 && !o.accepts(int64(value)) {
+			return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
+				o.sysctl, value, o.min, o.max, o.field)
 		}
-		return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
-			o.sysctl, o.value(resolved), o.min, o.max, o.field)
+		o.setValue(&resolved, value)
 	}
 	return resolved, nil
 }

@@ -158,6 +158,7 @@ func TestApplyAgainSendsNoProbe(t *testing.T) {
 		{keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9}, 3, 5, false},
 		{keepalive.Config{Idle: time.Second, Interval: 2 * time.Second, Count: 9}, 1, 3, true},
 		{keepalive.Config{Idle: 2 * time.Second, Interval: time.Second, Count: 9}, 1, 3, true},
+		{keepalive.Config{Idle: 1, Interval: 1, Count: 9}, 3, 5, false}, // rounded up
 	} {
 		t.Run(fmt.Sprintf("%v, answered %v", tt.policy, tt.answered), func(t *testing.T) {
 			t.Parallel()
