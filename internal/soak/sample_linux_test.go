@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,57 +8,44 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestCounter(t *testing.T) {
+func TestBusyProcessorIsSeen(t *testing.T) {
 	t.Parallel()
-	const netstat = "TcpExt: SyncookiesSent TCPKeepAlive\nTcpExt: 0 12345\nIpExt: InOctets InNoECTPkts\nIpExt: 678 9\n"
-	for name, want := range map[string]int64{"SyncookiesSent": 0, "TCPKeepAlive": 12345, "InOctets": 678, "InNoECTPkts": 9} {
-		n, err := counter(netstat, name)
-		assert.NoError(t, err, name)
-		assert.Equal(t, want, n, name)
+	take := func() sample {
+		idle, processors, err := idleTime()
+		require.NoError(t, err)
+		require.Positive(t, processors)
+		return sample{time.Now(), idle, processors, 0}
 	}
-	_, err := counter(netstat, "Nonsense")
-	assert.EqualError(t, err, "/proc/net/netstat has no Nonsense")
-}
-
-func TestSlabObjects(t *testing.T) {
-	t.Parallel()
-	const slabinfo = "slabinfo - version: 2.1\n# name            <active_objs> <num_objs> <objsize> <objperslab>\n" +
-		"TCP                   91    143   2368   13    8 : tunables    0    0    0\nfilp                 2    693    192   21    1 : tunables\n"
-	sum, err := slabObjects(slabinfo)
-	assert.NoError(t, err)
-	assert.EqualValues(t, 91*2368+2*192, sum)
-	_, err = slabObjects("TCP x 143 2368 13\n")
-	assert.Error(t, err)
-}
-
-func TestField(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "f")
-	require.NoError(t, os.WriteFile(file, []byte("a: 1\nb: 2 3\n"), 0o600))
-	n, err := field(file, "b:", 2)
-	assert.NoError(t, err)
-	assert.EqualValues(t, 3, n)
-	_, err = field(file, "b:", 3)
-	assert.Error(t, err)
-	_, err = field(file, "c:", 1)
-	assert.Error(t, err)
-}
-
-// A busy processor is seen, and an idle one.
-func TestSample(t *testing.T) {
-	t.Parallel()
-	before, err := sampleNow()
-	require.NoError(t, err)
-	used, err := processTime()
-	require.NoError(t, err)
+	before := take()
 	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
 	}
-	after, err := sampleNow()
-	require.NoError(t, err)
-	now, err := processTime()
-	require.NoError(t, err)
-	window := after.minus(before)
-	assert.GreaterOrEqual(t, window.Time, 300*time.Millisecond)
-	assert.Greater(t, window.Busy, 100*time.Millisecond)
-	assert.Greater(t, now-used, 50*time.Millisecond)
+	assert.Greater(t, take().since(before).busy, 300.0)
+}
+
+func TestProbesAreCounted(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	var before, after int
+	require.NoError(t, w.Probes(0, &before))
+	require.NoError(t, w.Idle(2*time.Second, new(int)))
+	require.NoError(t, w.Probes(0, &after))
+	assert.GreaterOrEqual(t, after-before, 10)
+}
+
+func TestCost(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	first := sample{start, 0, 2, 7}
+	second := sample{start.Add(10 * time.Second), 17 * time.Second, 2, 100_007}
+	third := sample{start.Add(15 * time.Second), 26 * time.Second, 2, 100_007}
+	c := &coordinator{on: second.since(first), off: third.since(second)}
+	outcome, err := c.cost()
+	assert.NoError(t, err)
+	assert.Equal(t, "(300.0 ms - 200.0 ms) / 10000 probes = 10.00 µs of processor time for a probe and its answer, both ends together", outcome)
+	c.off.probes = 1
+	_, err = c.cost()
+	assert.EqualError(t, err, "the kernel counted 1.0 probes a second with keepalive off")
+	c.on.probes = 0
+	_, err = c.cost()
+	assert.EqualError(t, err, "the kernel counted no probe with keepalive on")
 }

@@ -1,161 +1,191 @@
 package main
 
 import (
-	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"net/rpc"
-	"os"
+	"io"
+	"math/rand/v2"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 )
 
-// Worker has connections in its process, and does with them what the trial
-// asks for: one thing at a time, but for Count.
+// Worker has a share of the connections in its process. The coordinator calls
+// its methods, one at a time.
 type Worker struct {
 	options
-	ctx context.Context
-	// patience is for how long the last answer of an exchange is waited for.
-	patience time.Duration
-	busy     sync.Mutex
-	count    atomic.Int64
-	crowd    *crowd
-	// fallen are the silent ones, by index.
-	fallen map[int]*silent
+	silenced int           // how many peers fall silent
+	live     []*connection // whose peers have not
+	events   chan event
+	timeout  time.Duration // of what takes no time on an idle machine
 }
 
-// Task is the share of one worker.
-type Task struct {
-	On                         bool
-	Number, First, Connections int
-}
-
-// serve does what the trial, at the other end of stdin and stdout, asks for.
-func serve(ctx context.Context, o options) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := newWorker(ctx, o)
-	server := rpc.NewServer()
-	if err := server.Register(w); err != nil {
-		return err
+// newWorker returns worker i of n.
+func newWorker(o options, i, n int) *Worker {
+	w := &Worker{
+		options:  o,
+		silenced: o.silent()*(i+1)/n - o.silent()*i/n,
+		events:   make(chan event, 1024),
+		timeout:  30*time.Second + time.Duration(o.connections)*time.Millisecond,
 	}
-	go func() {
-		server.ServeConn(pipes{os.Stdin, os.Stdout})
-		cancel()
-	}()
-	<-ctx.Done()
-	w.busy.Lock() // what is being done ends with ctx
-	defer w.busy.Unlock()
-	if w.crowd != nil {
-		w.crowd.close()
+	for number := o.connections * i / n; number < o.connections*(i+1)/n; number++ {
+		w.live = append(w.live, &connection{number: number})
 	}
-	return nil
+	return w
 }
 
-// newWorker waits for answers a hundred times as long as they take on a machine
-// that is not too busy.
-func newWorker(ctx context.Context, o options) *Worker {
-	return &Worker{options: o, ctx: ctx, patience: 30*time.Second + time.Duration(o.connections)*time.Millisecond}
-}
+// perListener is how many connections share a destination at most. It is well
+// below the number of source ports (ip_local_port_range), so that connect(2)
+// finds a free one at once.
+const perListener = 10_000
 
-// Count returns how far the worker is with what it does.
-func (w *Worker) Count(_ int, n *int64) error {
-	*n = w.count.Load()
-	return nil
-}
-
-func (w *Worker) begin() (end func()) {
-	w.busy.Lock()
-	w.count.Store(0)
-	return w.busy.Unlock
-}
-
-// Open opens the connections and returns what memory of this process they need.
-func (w *Worker) Open(task Task, m *Memory) error {
-	defer w.begin()()
-	before, err := processMemory()
-	if err != nil {
-		return err
+// Open opens the connections, spread over an Idle, so that their probes are as
+// spread as those of connections that nobody opened at once. Its reply, like
+// that of the other methods, is the number of connections.
+func (w *Worker) Open(_ time.Duration, n *int) error {
+	listeners := make([]listener, 2*(1+len(w.live)/(2*perListener)))
+	for i := range listeners {
+		var err error
+		address := fmt.Sprintf("127.0.0.%d:0", 1+i)
+		if listeners[i], err = listen(address, w.policy, i%2 == 0); err != nil {
+			return err
+		}
+		defer listeners[i].Close()
 	}
-	w.crowd = newCrowd(task, w.policy)
-	if err := w.ramp(); err != nil {
-		return err
-	}
-	// Nothing allocates until the echo. What the collector would do by itself,
-	// every two minutes, is no cost of keepalive.
-	debug.SetGCPercent(-1)
-	after, err := processMemory()
-	*m = after.minus(before)
+	start, pause := time.Now(), w.policy.Idle/time.Duration(len(w.live))
+	*n = len(w.live)
+	return w.each(func(i int, c *connection) error {
+		time.Sleep(time.Until(start.Add(pause * time.Duration(i))))
+		if err := c.open(listeners[i%len(listeners)]); err != nil {
+			return err
+		}
+		go c.read(w.events)
+		return c.verify(w.policy)
+	})
+}
+
+// Idle leaves the connections alone for d.
+func (w *Worker) Idle(d time.Duration, n *int) error {
+	debug.SetGCPercent(-1) // the collector would run every two minutes
+	*n = len(w.live)
+	_, err := w.await(d, 1, func(event) bool { return false })
 	return err
 }
 
-func (w *Worker) ramp() error {
-	ctx, cancel := context.WithCancel(w.ctx)
-	defer cancel()
-	opened, done := context.WithCancel(context.Background())
-	var failed error
-	go func() {
-		failed = w.crowd.open(ctx, &w.count)
-		done()
-	}()
-	lost := new(losses)
-	err := w.crowd.await(w.ctx, opened.Done(), lost.add)
-	cancel()
-	<-opened.Done()
-	if err != nil {
-		return err
-	}
-	if failed != nil {
-		return failed
-	}
-	return lost.err("while others were opened")
+// Notice is how long a silent peer went unnoticed.
+type Notice struct {
+	SinceSilence, SinceAnswer time.Duration
 }
 
-// Idle leaves the connections alone, and returns the processor time that this
-// process has used meanwhile. The count is that of lost connections.
-func (w *Worker) Idle(d time.Duration, used *time.Duration) error {
-	defer w.begin()()
-	before, err := processTime()
-	if err != nil {
+// Silence silences peers and waits until all are noticed, or should have been.
+func (w *Worker) Silence(_ time.Duration, notices *[]Notice) error {
+	if err := w.silencePeers(); err != nil {
 		return err
 	}
-	until, cancel := context.WithTimeout(w.ctx, d)
-	defer cancel()
-	lost := new(losses)
-	err = w.crowd.await(w.ctx, until.Done(), func(e event) bool {
-		lost.add(e)
-		w.count.Store(int64(len(lost.links)))
-		return false
+	return w.awaitNotices(notices)
+}
+
+func (w *Worker) silencePeers() error {
+	rand.Shuffle(len(w.live), func(i, j int) { w.live[i], w.live[j] = w.live[j], w.live[i] })
+	silent := w.live[:w.silenced]
+	w.live = w.live[w.silenced:]
+	for _, c := range silent {
+		c.silenced = time.Now()
+		if err := netlab.Silence(c.peer); err != nil {
+			return err
+		}
+	}
+	// An answer that was under way has arrived by now.
+	for _, c := range silent {
+		now := time.Now()
+		status, err := keepalive.Stat(c.prober)
+		if err != nil {
+			return err
+		}
+		c.answered = now.Add(-status.SinceAck)
+	}
+	return nil
+}
+
+func (w *Worker) awaitNotices(notices *[]Notice) error {
+	_, err := w.await(w.deadline(), w.silenced, func(e event) bool {
+		if e.silenced.IsZero() || !keepalive.IsPeerLost(e.err) {
+			return false
+		}
+		*notices = append(*notices, Notice{e.at.Sub(e.silenced), e.at.Sub(e.answered)})
+		return true
 	})
-	if err != nil {
+	return err
+}
+
+// Echo sends a message of its own on each connection and waits for it to come
+// back.
+func (w *Worker) Echo(_ time.Duration, n *int) (err error) {
+	nonce, deadline := rand.Uint64(), time.Now().Add(w.timeout)
+	message := func(c *connection) uint64 { return nonce + uint64(c.number) }
+	if err := w.each(func(_ int, c *connection) error { return binary.Write(c.prober, binary.BigEndian, message(c)) }); err != nil {
 		return err
 	}
-	after, err := processTime()
-	if err != nil {
+	if err := w.each(func(_ int, c *connection) error { return c.echo(deadline) }); err != nil {
 		return err
 	}
-	*used = after - before
-	return lost.err("while they were idle")
+	*n, err = w.await(w.timeout, len(w.live), func(e event) bool {
+		again := e.echoed
+		e.echoed = true
+		return e.err == nil && e.message == message(e.connection) && !again
+	})
+	return err
 }
 
-// losses are links that ended and should not have, or that spoke unasked.
-type losses struct {
-	links map[*link]bool
-	first event
+// Disable turns keepalive off.
+func (w *Worker) Disable(_ time.Duration, n *int) error {
+	off := w.policy
+	off.Disable = true
+	*n = len(w.live)
+	return w.each(func(_ int, c *connection) error { return off.Apply(c.prober) })
 }
 
-func (l *losses) add(e event) (done bool) {
-	if l.links == nil {
-		l.links, l.first = make(map[*link]bool), e
+// Close ends the connections, first the prober and then the peer. Either would
+// read before that what has come twice.
+func (w *Worker) Close(_ time.Duration, n *int) (err error) {
+	deadline := time.Now().Add(w.timeout)
+	if err := w.each(func(_ int, c *connection) error { return c.prober.CloseWrite() }); err != nil {
+		return err
 	}
-	l.links[e.link] = true
-	return false
+	if err := w.each(func(_ int, c *connection) error { return c.closePeer(deadline) }); err != nil {
+		return err
+	}
+	*n, err = w.await(w.timeout, len(w.live), func(e event) bool { return errors.Is(e.err, io.EOF) })
+	return err
 }
 
-func (l *losses) err(when string) error {
-	if len(l.links) == 0 {
-		return nil
+// each calls f for each live connection until it returns an error.
+func (w *Worker) each(f func(i int, c *connection) error) error {
+	for i, c := range w.live {
+		if err := f(i, c); err != nil {
+			return fmt.Errorf("connection %d: %w", c.number, err)
+		}
 	}
-	return fmt.Errorf("connections lost %s: %d, first %v", when, len(l.links), l.first)
+	return nil
+}
+
+// await waits for as many expected events as are wanted, but no longer than d.
+// An unexpected event is an error.
+func (w *Worker) await(d time.Duration, want int, expected func(event) bool) (n int, err error) {
+	timeout := time.After(d)
+	for n < want {
+		select {
+		case e := <-w.events:
+			if !expected(e) {
+				return n, e
+			}
+			n++
+		case <-timeout:
+			return n, nil
+		}
+	}
+	return n, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -10,161 +11,109 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// open returns a worker with n connections.
-func open(t *testing.T, n int) *Worker {
+// open returns a worker of 10 connections, of which 3 peers are to fall silent.
+// The test is skipped where they may not.
+func open(t *testing.T) *Worker {
 	t.Helper()
-	o := options{connections: n, policy: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 1}}
-	w := newWorker(t.Context(), o)
-	w.patience = 2 * time.Second
-	w.crowd = newCrowd(Task{On: true, Connections: n}, w.policy)
-	t.Cleanup(w.crowd.close)
-	require.NoError(t, w.ramp())
+	w := newWorker(options{connections: 10, policy: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 1}}, 0, 1)
+	w.silenced, w.timeout = 3, 5*time.Second
+	require.NoError(t, w.Open(0, new(int)))
+	for _, c := range w.live {
+		t.Cleanup(func() {
+			c.prober.SetLinger(0) // a silent peer acknowledges nothing
+			c.prober.Close()
+			c.peer.Close()
+		})
+	}
+	netlab.MustSilence(t, w.live[0].peer)
+	require.NoError(t, netlab.Wake(w.live[0].peer))
 	return w
-}
-
-func (w *Worker) silencePeer(t *testing.T, i int) {
-	t.Helper()
-	_, peer := w.crowd.ends(&w.crowd.links[i])
-	netlab.MustSilence(t, peer)
 }
 
 func TestWorker(t *testing.T) {
 	t.Parallel()
-	mayFallSilent(t)
-	w := open(t, 20)
-	var used time.Duration
-	require.NoError(t, w.Idle(time.Second, &used))
-	var answer Noticed
-	require.NoError(t, w.Silence(7, &answer))
-	assert.Len(t, answer.SinceHeard, 7)
-	assert.Zero(t, answer.Others)
-	var n int
-	require.NoError(t, w.Echo(0, &n))
-	assert.Equal(t, 13, n)
-	n = 0
-	require.NoError(t, w.Close(0, &n))
-	assert.Equal(t, 13, n)
-}
-
-// What befalls these workers has to be found, or the command proves nothing.
-
-func TestLossIsFound(t *testing.T) {
-	t.Parallel()
-	w := open(t, 10)
-	require.NoError(t, w.crowd.links[3].accepted.CloseWrite())
-	var used time.Duration
-	assert.EqualError(t, w.Idle(time.Second, &used),
-		"connections lost while they were idle: 1, first the dialed end of connection 3: EOF")
-}
-
-func TestDeadPeerIsFound(t *testing.T) {
-	t.Parallel()
-	w := open(t, 10)
-	w.silencePeer(t, 3)
-	var used time.Duration
-	err := w.Idle(3*time.Second, &used)
-	assert.ErrorContains(t, err, "connections lost while they were idle: 1,")
-	assert.ErrorContains(t, err, "connection timed out")
-}
-
-func TestAnotherLossBesideSilenceIsFound(t *testing.T) {
-	t.Parallel()
-	mayFallSilent(t)
-	w := open(t, 10)
-	var answer Noticed
-	require.NoError(t, w.fallSilent(3, &answer))
-	other := w.rest()[0]
-	require.NoError(t, other.accepted.CloseWrite())
-	require.NoError(t, w.notice(&answer))
-	assert.Len(t, answer.SinceHeard, 3)
-	assert.Equal(t, 1, answer.Others)
-	assert.Contains(t, answer.First, ", first the dialed end of connection")
-}
-
-func TestPeerThatIsNotSilentIsFound(t *testing.T) {
-	t.Parallel()
-	mayFallSilent(t)
-	w := open(t, 10)
-	var answer Noticed
-	require.NoError(t, w.fallSilent(3, &answer))
-	for i := range w.fallen {
-		_, peer := w.crowd.ends(&w.crowd.links[i])
-		require.NoError(t, netlab.Wake(peer))
-		break
+	w := open(t)
+	var notices []Notice
+	require.NoError(t, w.Silence(0, &notices))
+	assert.Len(t, notices, 3)
+	for _, method := range []func(time.Duration, *int) error{w.Idle, w.Echo, w.Disable, w.Idle, w.Close} {
+		n := 0
+		require.NoError(t, method(time.Second, &n))
+		assert.Equal(t, 7, n)
 	}
-	require.NoError(t, w.notice(&answer))
-	assert.Len(t, answer.SinceHeard, 2)
-	assert.Zero(t, answer.Others)
 }
 
-func TestLostMessageIsFound(t *testing.T) {
+// The soak proves nothing unless it finds these failures.
+func TestFailureIsFound(t *testing.T) {
 	t.Parallel()
-	w := open(t, 10)
-	w.silencePeer(t, 3)
-	var n int
-	require.NoError(t, w.Echo(0, &n))
-	assert.Equal(t, 9, n)
+	silencePeer := func(c *connection) error { return netlab.Silence(c.peer) }
+	silenceProber := func(c *connection) error { return netlab.Silence(c.prober) }
+	endPeer := func(c *connection) error { return c.peer.CloseWrite() }
+	writeToPeer := func(c *connection) error { return binary.Write(c.prober, binary.BigEndian, uint64(7)) }
+	writeToProber := func(c *connection) error { return binary.Write(c.peer, binary.BigEndian, uint64(7)) }
+	idle := func(w *Worker, n *int) error { return w.Idle(10*time.Second, n) }
+	echo := func(w *Worker, n *int) error { return w.Echo(0, n) }
+	end := func(w *Worker, n *int) error { return w.Close(0, n) }
+	for name, tt := range map[string]struct {
+		failure func(*connection) error
+		method  func(*Worker, *int) error
+		err     string // or one connection fewer
+	}{
+		"lost while idle":   {endPeer, idle, "connection 3: EOF"},
+		"dead while idle":   {silencePeer, idle, "connection timed out"},
+		"spoken while idle": {writeToProber, idle, "connection 3: unexpected message 7"},
+		"message lost":      {silencePeer, echo, "i/o timeout"},
+		"answer lost":       {silenceProber, echo, ""},
+		"wrong message":     {writeToPeer, echo, "connection 3: unexpected message 7"},
+		"wrong answer":      {writeToProber, echo, "connection 3: unexpected message 7"},
+		"message twice":     {writeToPeer, end, "connection 3: unexpected message 7 at the peer"},
+		"answer twice":      {writeToProber, end, "connection 3: unexpected message 7"},
+		"end lost":          {silencePeer, end, "i/o timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := open(t)
+			require.NoError(t, tt.failure(w.live[3]))
+			n := 0
+			err := tt.method(w, &n)
+			if tt.err == "" {
+				assert.NoError(t, err)
+				assert.Equal(t, 9, n)
+			} else {
+				assert.ErrorContains(t, err, tt.err)
+			}
+		})
+	}
 }
 
-func TestDoubledMessageIsFound(t *testing.T) {
+func TestSilentPeerThatIsNotNoticedIsFound(t *testing.T) {
 	t.Parallel()
-	w := open(t, 10)
-	var n int
-	require.NoError(t, w.Echo(0, &n))
-	require.Equal(t, 10, n)
-	require.NoError(t, writeMessage(w.crowd.links[3].accepted, 7))
-	n = 0
-	assert.EqualError(t, w.Close(0, &n),
-		"connections lost during close: 1, first the dialed end of connection 3: got message 7 unasked")
+	w := open(t)
+	all := w.live
+	require.NoError(t, w.silencePeers())
+	require.NoError(t, netlab.Wake(all[0].peer))
+	var notices []Notice
+	require.NoError(t, w.awaitNotices(&notices))
+	assert.Len(t, notices, 2)
 }
 
-func TestWrongMessageIsFound(t *testing.T) {
+func TestConnectionLostBesideSilentPeersIsFound(t *testing.T) {
 	t.Parallel()
-	w := open(t, 10)
-	require.NoError(t, writeMessage(w.crowd.links[3].accepted, 7))
-	var n int
-	assert.ErrorContains(t, w.Echo(0, &n), "the dialed end of connection 3: got message 7 unasked")
+	w := open(t)
+	require.NoError(t, w.silencePeers())
+	require.NoError(t, w.live[0].peer.CloseWrite())
+	assert.ErrorContains(t, w.awaitNotices(new([]Notice)), "EOF")
 }
 
 func TestWrongPolicyIsFound(t *testing.T) {
 	t.Parallel()
-	w := open(t, 2)
-	for i := range w.crowd.links {
-		l := &w.crowd.links[i]
-		require.NoError(t, w.crowd.verify(l))
-		keeper, _ := w.crowd.ends(l)
-		require.NoError(t, keepalive.Config{Idle: time.Minute}.Apply(keeper))
-		assert.ErrorContains(t, w.crowd.verify(l), "the kernel holds idle=1m0s,")
-	}
-}
-
-func TestJudge(t *testing.T) {
-	t.Parallel()
-	o := options{silenced: 2, policy: keepalive.Config{Idle: 10 * time.Second, Interval: 3 * time.Second, Count: 3}}
-	trial := &trial{options: o}
-	seconds := func(s ...float64) []time.Duration {
-		times := make([]time.Duration, len(s))
-		for i := range s {
-			times[i] = time.Duration(s[i] * float64(time.Second))
-		}
-		return times
-	}
-	for name, tt := range map[string]struct {
-		noticed Noticed
-		want    string
-	}{
-		"all":                      {Noticed{SinceSilence: seconds(9, 22.3), SinceHeard: seconds(19, 22.37)}, ""},
-		"one missing":              {Noticed{SinceSilence: seconds(9), SinceHeard: seconds(19)}, "of 2 silent peers 1 were not noticed, 0 later than 22.375s, and 0 before"},
-		"one late":                 {Noticed{SinceSilence: seconds(9, 12), SinceHeard: seconds(19, 22.4)}, "0 were not noticed, 1 later"},
-		"one early":                {Noticed{SinceSilence: seconds(9, 12), SinceHeard: seconds(19, 18.9)}, "0 later than 22.375s, and 1 before 19s"},
-		"one early by its silence": {Noticed{SinceSilence: seconds(9, 8.9), SinceHeard: seconds(19, 19)}, "and 1 before"},
-		"another lost":             {Noticed{SinceSilence: seconds(9, 9), SinceHeard: seconds(19, 19), Others: 1, First: ", first X"}, "1 others were lost, first X"},
-	} {
-		err := trial.judge(tt.noticed)
-		if tt.want == "" {
-			assert.NoError(t, err, name)
-		} else {
-			assert.ErrorContains(t, err, tt.want, name)
-		}
+	w := open(t)
+	for _, c := range w.live[:2] { // an accepted prober and a dialed one
+		require.NoError(t, c.verify(w.policy))
+		require.NoError(t, keepalive.Config{Idle: time.Minute}.Apply(c.prober))
+		assert.ErrorContains(t, c.verify(w.policy), "the kernel holds idle=1m0s,")
+		require.NoError(t, w.policy.Apply(c.prober))
+		require.NoError(t, w.policy.Apply(c.peer))
+		assert.ErrorContains(t, c.verify(w.policy), "at the peer, want off")
 	}
 }
