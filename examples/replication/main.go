@@ -26,7 +26,6 @@ import (
 	"syscall"
 
 	"github.com/seed-7be6acb7/keepalive/internal/cli"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 )
 
 // Exit codes. Those of a usage error and of Ctrl-C are the shell's.
@@ -49,10 +48,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "replication:", err)
 		return exitUsage
-	}
-	if err := netlab.Enter(); err != nil {
-		fmt.Fprintln(stderr, "replication:", err)
-		return exitFailed
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

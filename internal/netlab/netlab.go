@@ -2,17 +2,17 @@
 // that falls silent, a network namespace with settings of its own, and on Linux
 // a [Lab], whose client and server have a stateful firewall between them.
 //
-// Some of it needs privileges. A process that lacks them starts itself again in
-// a user namespace, in which it has them over nothing but its own network, and
-// goes on as it is where the system refuses them there too: [Main] does so for
-// tests, [Enter] for programs. [Isolate] is for programs that need a network
-// namespace of their own whoever runs them.
+// A silent peer needs no privileges, a namespace and a lab do. [Main] runs the
+// tests of an unprivileged process in a user namespace, in which they have
+// privileges over nothing but their own network. If the system refuses that, the
+// tests that need more are skipped. [Isolate] is for programs that need a network
+// namespace of their own.
 package netlab
 
 // Environment variables.
 const (
 	// required makes a test fail where it would skip for lack of rights or tools.
 	required = "KEEPALIVE_LAB"
-	// inside marks a process that runs in namespaces of its own.
+	// inside marks a process that runs in a network namespace of its own.
 	inside = "KEEPALIVE_LAB_INSIDE"
 )

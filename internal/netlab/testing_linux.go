@@ -15,28 +15,17 @@ import (
 )
 
 // Main runs the tests of a package, in a user namespace where this process may
-// not do what they need. It also lets tests wait side by side whatever the number
-// of processors: they wait for the kernel's timers, not for the processor.
+// not make network namespaces. It also lets tests wait side by side whatever the
+// number of processors: they wait for the kernel's timers, not for the processor.
 func Main(m *testing.M) {
 	flag.Parse()
 	if !given("test.parallel") {
 		flag.Set("test.parallel", "128")
 	}
-	if err := mainNamespace(); err != nil {
+	if err := enterTests(); err != nil {
 		fmt.Fprintln(os.Stderr, "netlab:", err) // the tests that need more say so when they skip
 	}
 	os.Exit(m.Run())
-}
-
-func mainNamespace() error {
-	if os.Getenv(inside) != "" {
-		return settle()
-	}
-	refused := errors.Join(trySilence(), tryNamespace())
-	if !errors.Is(refused, os.ErrPermission) {
-		return refused
-	}
-	return enter(refused)
 }
 
 func given(name string) bool {
