@@ -5,9 +5,9 @@ import "fmt"
 // journal is what one side holds: records from number 1 on.
 type journal []record
 
-func newJournal(records int) journal {
+func newJournal(records uint64) journal {
 	j := make(journal, 0, records)
-	for number := range uint64(records) {
+	for number := range records {
 		j = append(j, newRecord(number+1))
 	}
 	return j
@@ -20,7 +20,7 @@ func (j journal) last() uint64 {
 
 // after returns at most limit of the records that follow that number.
 func (j journal) after(number uint64, limit int) []record {
-	rest := j[number:]
+	rest := j[min(number, j.last()):]
 	return rest[:min(limit, len(rest))]
 }
 
@@ -34,14 +34,14 @@ func (j *journal) add(r record) error {
 }
 
 // prove goes through all of it again, and takes no earlier check's word.
-func (j journal) prove(records int) error {
+func (j journal) prove(records uint64) error {
 	for i, r := range j {
 		if err := check(r, uint64(i)+1); err != nil {
 			return err
 		}
 	}
-	if len(j) != records {
-		return fmt.Errorf("%d of %d records arrived", len(j), records)
+	if j.last() != records {
+		return fmt.Errorf("%d of %d records arrived", j.last(), records)
 	}
 	return nil
 }

@@ -2,17 +2,21 @@
 // without a word.
 //
 // A replica copies numbered records from a primary over a TCP connection that
-// this program gives a policy of its own with [keepalive.Dialer]. Half way the
-// primary's end falls silent, as if its machine had lost power. The kernel
-// notices within seconds, the replica dials again, resumes after the last
-// record that it holds, and proves at the end that every record arrived once
-// and in order. Only then the exit code is 0.
+// has a policy of its own. The primary's machine loses power twice: once while
+// the connection is idle, and once with data in flight. The kernel notices
+// within seconds, the replica dials again, resumes after the last record that it
+// holds, and proves at the end that every record arrived once and in order. Only
+// then the exit code is 0.
 //
 // Run it with
 //
 //	go run ./examples/replication
 //
 // on Linux, as any user. The flag -h explains what can be set.
+//
+// The files primary.go, replica.go, journal.go and record.go are what a program
+// would have: they need nothing but package keepalive. The others make the
+// primary fall silent, and show it.
 package main
 
 import (
@@ -37,10 +41,13 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitProven
@@ -49,16 +56,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "replication:", err)
 		return exitUsage
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return exitCode(replicate(ctx, cli.NewScreen(stdout), o), stderr)
-}
-
-func exitCode(err error, stderr io.Writer) int {
+	err = replicate(ctx, cli.NewScreen(stdout), o)
 	switch {
 	case err == nil:
 		return exitProven
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "replication: interrupted, both ends are closed")
 		return exitInterrupted
 	default:

@@ -13,40 +13,45 @@ import (
 // The records stay in memory, twice.
 const maxRecords = 1_000_000
 
+// target is what the default policy is planned for.
+var target = keepalive.Target{Detect: 6 * time.Second, Unacked: true}
+
 type options struct {
 	policy  keepalive.Config
-	records int
+	records uint64
 }
 
 // parse returns the options that args ask for. It answers -h on stdout, and
 // then returns flag.ErrHelp.
 func parse(args []string, stdout io.Writer) (options, error) {
+	planned, err := keepalive.Plan(target)
+	if err != nil {
+		return options{}, err
+	}
 	var o options
-	if err := cli.Parse(o.flags(), args, stdout); err != nil {
+	if err := cli.Parse(o.flags(planned), args, stdout); err != nil {
 		return o, err
 	}
 	return o, o.validate()
 }
 
-func (o *options) flags() *flag.FlagSet {
+func (o *options) flags(planned keepalive.Config) *flag.FlagSet {
 	flags := flag.NewFlagSet("replication", flag.ContinueOnError)
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "usage: replication [flags]\n\n",
-			"A replica survives a primary that falls silent half way. The flags set the\n",
-			"keepalive policy of their connection, and 0 in it is the system's default.\n",
-			"Times have a unit, as in 2s or 1m30s.\n\n")
+			"A replica survives a primary that loses power twice: while their connection is\n",
+			"idle, and with data in flight.\n\n")
 		flags.PrintDefaults()
 	}
-	flags.DurationVar(&o.policy.Idle, "idle", 2*time.Second, "`silence` before the first probe, TCP_KEEPIDLE, up to 32767s")
-	flags.DurationVar(&o.policy.Interval, "interval", time.Second, "`time` between probes, TCP_KEEPINTVL, up to 32767s")
-	flags.IntVar(&o.policy.Count, "count", 3, "unanswered `probes` until the peer is dead, TCP_KEEPCNT, up to 127")
-	flags.IntVar(&o.records, "records", 1000, fmt.Sprintf("`number` of records to copy, 2 to %d", maxRecords))
+	flags.TextVar(&o.policy, "policy", planned,
+		"keepalive `policy` of the connection: without user_timeout or max_rto\nit takes about 15 minutes to notice the second outage")
+	flags.Uint64Var(&o.records, "records", 1000, fmt.Sprintf("`number` of records to copy, 4 to %d", maxRecords))
 	return flags
 }
 
 func (o *options) validate() error {
-	if o.records < 2 || o.records > maxRecords {
-		return fmt.Errorf("-records is %d, want 2 to %d", o.records, maxRecords)
+	if o.records < 4 || o.records > maxRecords {
+		return fmt.Errorf("-records is %d, want 4 to %d", o.records, maxRecords)
 	}
 	return o.policy.Validate()
 }

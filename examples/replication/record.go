@@ -7,17 +7,17 @@ import (
 	"io"
 )
 
-// The protocol. The replica asks for what follows record N: eight bytes, N.
-// The primary answers with those that it has, at most batch of them: four bytes
-// say how many, then comes each record as
+// The protocol. The replica confirms that it holds the records up to N and asks
+// for those that follow: eight bytes, N. The primary answers with those that it
+// has, at most batch of them: four bytes say how many, then comes each record as
 //
 //	number    8 bytes, from 1 without gaps
 //	length    4 bytes, that of the payload
 //	payload
 //	CRC-32C   4 bytes, over all of the above
 //
-// with integers in network byte order. The replica then asks again. While the
-// primary has nothing to send it leaves the question open, and the link is idle.
+// with integers in network byte order. While the primary has nothing to send it
+// leaves the question open, and the connection is idle.
 const (
 	batch      = 100
 	maxPayload = 1 << 16

@@ -11,51 +11,65 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 )
 
-// replica copies the journal of a primary.
+// replica copies the records of a primary.
 type replica struct {
 	dialer  keepalive.Dialer
-	primary string
-	journal journal
+	primary string // its address
+	records store
+
+	connected func(net.Conn) // called for each connection
+	lost      func(error)    // called when one is lost
 }
 
-func newReplica(address string, o options) *replica {
-	return &replica{dialer: keepalive.Dialer{Config: o.policy}, primary: address}
+// store is where a replica keeps its records.
+type store interface {
+	last() uint64     // the number of the last record, 0 if there is none
+	add(record) error // keeps the next record, and takes no other
 }
 
-func (r *replica) dial(ctx context.Context) (net.Conn, error) {
+// run copies records until the replica holds that many. If the kernel gives the
+// primary up, run dials again, and resumes after the last record that it holds.
+// It returns any other error.
+//
+// The primary of this example is back at once. Where that takes a while, dialing
+// fails, and a program waits and tries again.
+func (r *replica) run(ctx context.Context, records uint64) error {
+	for {
+		err := r.follow(ctx, records)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx) // a closed connection is how it was noticed
+		case !keepalive.IsPeerLost(err):
+			return fmt.Errorf("replica: %w", err)
+		}
+		r.lost(err)
+	}
+}
+
+// follow copies records over a connection of its own. While the primary has none,
+// it only reads: nothing is in flight then, and keepalive probes the primary.
+func (r *replica) follow(ctx context.Context, records uint64) error {
 	conn, err := r.dialer.DialContext(ctx, "tcp", r.primary)
 	if err != nil {
-		return nil, sideError(ctx, "replica", err)
+		return err
 	}
-	return conn, nil
-}
-
-// follow asks for record after record until the replica holds that many. It only
-// reads while the primary has none, so that nothing is in flight: keepalive
-// probes nothing else than an idle connection.
-func (r *replica) follow(ctx context.Context, conn net.Conn, records int) error {
+	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	r.connected(conn)
 	in := bufio.NewReader(conn)
-	for len(r.journal) < records {
-		if err := writeRequest(conn, r.journal.last()); err != nil {
-			return sideError(ctx, "replica", err)
+	for r.records.last() < records {
+		if err := writeRequest(conn, r.records.last()); err != nil {
+			return err
 		}
-		err := readAnswer(in, r.journal.add)
+		err := readAnswer(in, r.records.add)
 		if errors.Is(err, io.EOF) {
 			err = errors.New("the primary closed the connection")
 		}
 		if err != nil {
-			return sideError(ctx, "replica", err)
+			return err
 		}
 	}
 	return nil
-}
-
-// sideError returns the end of ctx where that is the reason, since a closed
-// connection is then only how it was noticed.
-func sideError(ctx context.Context, side string, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return fmt.Errorf("%s: %w", side, err)
 }
