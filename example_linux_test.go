@@ -28,8 +28,8 @@ func ExampleConfig_Apply() {
 		log.Fatal(err)
 	}
 	held, err := keepalive.Get(conn)
-	fmt.Println(held.Idle, held.Interval, held.Count, err)
-	// Output: 1m0s 5s 3 <nil>
+	fmt.Println(held == policy, err)
+	// Output: true <nil>
 }
 
 func ExampleGet() {

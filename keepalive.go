@@ -123,6 +123,7 @@ type option struct {
 	unit     time.Duration // of the socket option, 1 where it is a plain number
 	min, max int           // what a socket accepts, in units
 	zero     zeroField
+	unset    int // what a socket holds that stands for a zero field
 
 	sysctl string // below net.ipv4, holds the default that systemDefault selects
 
@@ -179,7 +180,7 @@ var options = [...]option{
 	{
 		Option: sockopt.MaxRTO, field: "MaxRTO", key: "max_rto",
 		unit: time.Millisecond, min: 1000, max: 120000,
-		zero: unchanged,
+		zero: unchanged, unset: 120000,
 		get:  func(c Config) int64 { return int64(c.MaxRTO) },
 		set:  func(c *Config, v int64) { c.MaxRTO = time.Duration(v) },
 	},
@@ -364,11 +365,12 @@ func (c Config) Apply(conn net.Conn) error {
 	return changeConnected(socket, resolved)
 }
 
-// Get returns the policy that the kernel holds for conn now, with every field
-// filled in. A zero UserTimeout is off. MaxRTO is zero where the socket lacks
-// the option. Applying the result to the same connection changes none of it,
-// but keeps the connection from following a sysctl later. A sysctl value that
-// no socket accepts is returned as it is, and Apply refuses it.
+// Get returns the policy that the kernel holds for conn now, with Idle, Interval
+// and Count filled in. A zero UserTimeout is off. A zero MaxRTO is 120 s, the
+// kernel's default, or the kernel lacks the option. Applying the result to the
+// same connection changes none of it, but keeps the connection from following a
+// sysctl later. A sysctl value that no socket accepts is returned as it is, and
+// Apply refuses it.
 //
 // Get finds the socket as Apply does, with the same errors. On other systems
 // than Linux it always returns an error, since net reads no socket options.

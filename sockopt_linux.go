@@ -245,7 +245,9 @@ func get(socket syscall.Conn) (Config, error) {
 			if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
 				return err
 			}
-			o.setValue(&c, value)
+			if value != o.unset {
+				o.setValue(&c, value)
+			}
 		}
 		on, err := sockopt.KeepAlive.Get(fd)
 		c.Disable = on == 0

@@ -56,7 +56,6 @@ func activated() error {
 		if err != nil {
 			return err
 		}
-		held.MaxRTO = 0 // of the kernel's release
 		fmt.Println(held)
 	}
 	return nil
