@@ -34,11 +34,10 @@ func checkSupported(c Config, fresh bool) error {
 // It follows SetKeepAliveConfig in net/tcpsock_*.go and what that calls in
 // net/tcpsockopt_*.go.
 func unsupportedOption(goos string, c Config, fresh bool) string {
-	if c.UserTimeout != 0 {
-		return sockopt.UserTimeout.Name
-	}
-	if c.MaxRTO != 0 {
-		return sockopt.MaxRTO.Name
+	for o := range oneByOne(c) {
+		if o.zero != systemDefault {
+			return o.Name // only Linux has it
+		}
 	}
 	switch goos {
 	case "openbsd": // no timing per socket
