@@ -180,14 +180,18 @@ func TestPlanErrors(t *testing.T) {
 
 // meets says what Plan promises of c, in the words of its documentation.
 func meets(c keepalive.Config, target keepalive.Target) bool {
-	d, ok := c.DetectionTime()
+	if c.Count < 3 || c.Idle <= 0 || c.Idle%time.Second != 0 || c.Interval <= 0 || c.Interval%time.Second != 0 {
+		return false
+	}
+	if c.Idle < 3*c.Interval && c.Interval != time.Second {
+		return false
+	}
 	late := func(d time.Duration) time.Duration { return d / 8 * 9 } // exact, as d is in whole seconds
-	return ok && c.Validate() == nil && c.Count >= 3 &&
-		c.Idle > 0 && c.Idle%time.Second == 0 && c.Interval > 0 && c.Interval%time.Second == 0 &&
-		(c.Idle >= 3*c.Interval || c.Interval == time.Second) &&
-		(target.Detect == 0 || late(d) <= target.Detect) &&
-		(target.IdleLimit == 0 || late(c.Idle+c.Interval) < target.IdleLimit) &&
-		unackedFits(c, target)
+	if target.IdleLimit != 0 && late(c.Idle+c.Interval) >= target.IdleLimit {
+		return false
+	}
+	d, ok := c.DetectionTime()
+	return ok && (target.Detect == 0 || late(d) <= target.Detect) && unackedFits(c, target) && c.Validate() == nil
 }
 
 // unackedFits says what Plan promises of data in flight.
@@ -244,15 +248,16 @@ func policy(idle, interval int, target keepalive.Target) keepalive.Config {
 
 // Nothing that Plan could return instead is better, of all there is.
 func TestPlanIsTheBest(t *testing.T) {
-	best := func(target keepalive.Target, most int) (best keepalive.Config) {
-		for interval := 1; interval <= most; interval++ {
-			for idle := 1; idle <= most; idle++ {
+	// best has the longest Interval, and then the longest Idle.
+	best := func(target keepalive.Target, most int) keepalive.Config {
+		for interval := most; interval > 0; interval-- {
+			for idle := most; idle > 0; idle-- {
 				if c := policy(idle, interval, target); meets(c, target) {
-					best = c // the longest Interval, and then the longest Idle
+					return c
 				}
 			}
 		}
-		return best
+		return keepalive.Config{}
 	}
 	for detect := time.Duration(0); detect < 80*time.Second; detect += 1125 * time.Millisecond {
 		for limit := time.Duration(0); limit < 40*time.Second; limit += 2250 * time.Millisecond {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -155,15 +154,6 @@ func Await(t testing.TB, what string, done func() bool) {
 	for deadline := time.Now().Add(timeout); !done(); time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(deadline), "waited %v for %s", timeout, what)
 	}
-}
-
-// AssertWithin asserts that least to most has passed since a time.
-func AssertWithin(t testing.TB, since time.Time, least, most time.Duration) {
-	t.Helper()
-	took := time.Since(since)
-	t.Logf("after %.2f s", took.Seconds())
-	assert.GreaterOrEqual(t, took, least)
-	assert.LessOrEqual(t, took, most)
 }
 
 // Wrap returns a connection that shows conn by NetConn alone.
