@@ -5,7 +5,7 @@ import (
 	"math/rand"
 	"reflect"
 	"testing"
-	check "testing/quick"
+	"testing/quick"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
@@ -65,11 +65,11 @@ func TestDetectionTimeOfAnInvalidConfig(t *testing.T) {
 	}
 }
 
-// settledConfig is a valid Config that has nothing from the system, and often
+// A completeConfig is a valid Config that leaves nothing to the system, often with
 // a UserTimeout near its probes.
-type settledConfig struct{ keepalive.Config }
+type completeConfig struct{ keepalive.Config }
 
-func (settledConfig) Generate(r *rand.Rand, _ int) reflect.Value {
+func (completeConfig) Generate(r *rand.Rand, _ int) reflect.Value {
 	seconds := func() time.Duration {
 		return time.Duration(1+r.Int63n(1<<(1+r.Intn(15))-1))*time.Second - time.Duration(r.Intn(2))
 	}
@@ -80,7 +80,7 @@ func (settledConfig) Generate(r *rand.Rand, _ int) reflect.Value {
 	case 1:
 		c.UserTimeout = 1 + time.Duration(r.Int63n(int64(c.Idle+c.Interval*5)))
 	}
-	return reflect.ValueOf(settledConfig{c})
+	return reflect.ValueOf(completeConfig{c})
 }
 
 // lifetime goes through what tcp_keepalive_timer does while nothing comes back.
@@ -97,16 +97,16 @@ func lifetime(c keepalive.Config) time.Duration {
 }
 
 func TestDetectionTimeFollowsTheTimer(t *testing.T) {
-	require.NoError(t, check.Check(func(c settledConfig) bool {
+	require.NoError(t, quick.Check(func(c completeConfig) bool {
 		d, ok := c.DetectionTime()
 		return c.Validate() == nil && ok && d == lifetime(c.Config)
-	}, &check.Config{MaxCount: 2000}))
+	}, &quick.Config{MaxCount: 2000}))
 }
 
 // More of anything takes longer, except that with a UserTimeout Count counts for
 // nothing, and Idle and Interval only move the probe at which the end comes.
 func TestDetectionTimeIsMonotone(t *testing.T) {
-	require.NoError(t, check.Check(func(c settledConfig, more uint16) bool {
+	require.NoError(t, quick.Check(func(c completeConfig, more uint16) bool {
 		d, _ := c.DetectionTime()
 		// by is how much longer it takes with a change, or 1 where that is invalid.
 		by := func(change func(*keepalive.Config)) time.Duration {
@@ -126,7 +126,7 @@ func TestDetectionTimeIsMonotone(t *testing.T) {
 		least := max(c.UserTimeout, c.Idle+c.Interval)
 		return (count == 0 || c.Count == 127) && d >= least && d < least+c.Interval+3*time.Second &&
 			by(func(c *keepalive.Config) { c.UserTimeout += time.Duration(more) * time.Millisecond }) >= 0
-	}, &check.Config{MaxCount: 2000}))
+	}, &quick.Config{MaxCount: 2000}))
 }
 
 func TestPlan(t *testing.T) {
@@ -287,13 +287,13 @@ func FuzzPlan(f *testing.F) {
 }
 
 func TestPlanKeepsItsPromises(t *testing.T) {
-	require.NoError(t, check.Check(func(detect, limit uint32, coarse, unacked, slowReads bool) bool {
+	require.NoError(t, quick.Check(func(detect, limit uint32, coarse, unacked, slowReads bool) bool {
 		unit := time.Millisecond
 		if coarse {
 			unit = time.Second
 		}
 		return checkPlan(t, keepalive.Target{Detect: time.Duration(detect) * unit, IdleLimit: time.Duration(limit) * unit, Unacked: unacked, SlowReads: unacked && slowReads})
-	}, &check.Config{MaxCount: 5000}))
+	}, &quick.Config{MaxCount: 5000}))
 }
 
 func checkPlan(t *testing.T, target keepalive.Target) bool {

@@ -29,7 +29,7 @@ func TestHTTP(t *testing.T) {
 	} {
 		for name, ln := range map[string]net.Listener{
 			"ListenConfig": tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp"),
-			"Listener":     foreign(t, c),
+			"Listener":     tcptest.WrappedListen(t, c, "tcp"),
 		} {
 			t.Run(tt.name+"/"+name, func(t *testing.T) {
 				seen := make(chan net.Conn, 1)
@@ -53,7 +53,8 @@ func TestHTTP(t *testing.T) {
 
 				transport := &http.Transport{DialContext: d.DialContext, TLSClientConfig: clientTLS.Clone(), ForceAttemptHTTP2: tt.h2}
 				defer transport.CloseIdleConnections()
-				response, err := (&http.Client{Transport: transport}).Get(scheme + "://" + ln.Addr().String())
+				client := &http.Client{Transport: transport, Timeout: time.Minute}
+				response, err := client.Get(scheme + "://" + ln.Addr().String())
 				require.NoError(t, err)
 				defer response.Body.Close()
 				body, err := io.ReadAll(response.Body)
@@ -63,12 +64,4 @@ func TestHTTP(t *testing.T) {
 			})
 		}
 	}
-}
-
-// foreign is a Listener around one that somebody else opened.
-func foreign(t *testing.T, c keepalive.Config) net.Listener {
-	t.Helper()
-	ln, err := keepalive.NewListener(tcptest.PlainListen(t, "tcp"), c)
-	require.NoError(t, err)
-	return ln
 }
