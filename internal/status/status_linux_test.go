@@ -150,11 +150,15 @@ func TestStatWithoutKeepalive(t *testing.T) {
 func TestStatOfStoppedReader(t *testing.T) {
 	t.Parallel()
 	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	conn.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-	_, err := conn.Write(make([]byte, 64<<20))
+	var err error
+	tcptest.Await(t, "a closed window", func() bool {
+		conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, err = conn.Write(make([]byte, 8<<20))
+		info := tcptest.TCPInfo(t, conn)
+		return err != nil && info.Unacked == 0 && info.Notsent_bytes > 0
+	})
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	assert.False(t, keepalive.IsPeerLost(err))
-	awaitStatus(t, conn, "a closed window", func(s keepalive.Status) bool { return s.Unacked == 0 })
 
 	for range 3 {
 		last := time.Duration(0)

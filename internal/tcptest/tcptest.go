@@ -23,8 +23,8 @@ var Quick = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
 // NetDefault is the policy that package net sets by default.
 var NetDefault = keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
 
-// timeout bounds every wait for something that takes no time.
-const timeout = 15 * time.Second
+// timeout bounds every wait that has no deadline of its own.
+const timeout = 30 * time.Second
 
 // A ListenConfig is a [net.ListenConfig], or listens like one.
 type ListenConfig interface {
