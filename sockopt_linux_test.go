@@ -204,8 +204,9 @@ func TestStat(t *testing.T) {
 		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
 	}
 
-	tcptest.Silence(t, conn, peer)
+	since := tcptest.Silence(t, conn, peer)
 	tcptest.Await(t, "an unanswered probe", func() bool { return stat(t, conn).Probes == 1 })
+	tcptest.AssertWithin(t, since, time.Second-tcptest.Jiffy, 2*time.Second)
 	s := stat(t, conn)
 	assert.True(t, s.Suspect())
 	assert.Zero(t, s.Unacked+s.Retransmits)
