@@ -181,8 +181,8 @@ var options = [...]option{
 		Option: sockopt.MaxRTO, field: "MaxRTO", key: "max_rto",
 		unit: time.Millisecond, min: 1000, max: 120000,
 		zero: unchanged, unset: 120000,
-		get:  func(c Config) int64 { return int64(c.MaxRTO) },
-		set:  func(c *Config, v int64) { c.MaxRTO = time.Duration(v) },
+		get: func(c Config) int64 { return int64(c.MaxRTO) },
+		set: func(c *Config, v int64) { c.MaxRTO = time.Duration(v) },
 	},
 }
 

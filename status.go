@@ -1,8 +1,19 @@
 package keepalive
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
 // Status is what the kernel knows of a connection: TCP_INFO of tcp(7). It is a
@@ -90,4 +101,213 @@ func Stat(conn net.Conn) (Status, error) {
 		return Status{}, err
 	}
 	return stat(socket)
+}
+
+// IsPeerLost reports whether err, from a Read or Write, says that the kernel
+// has given the peer up: probes or data went unanswered for as long as the
+// policy allows. That is ETIMEDOUT, or with data in flight the EHOSTUNREACH or
+// ENETUNREACH that the path gave as the reason, and ENOTCONN from reading an
+// MPTCP connection on Linux. It finds them in whatever wraps them. Of the
+// errors that [errors.Join] and its like hold, one is enough.
+//
+// It is false for a deadline, although that and ETIMEDOUT are both a
+// [net.Error] whose Timeout method returns true. It is false for a reset, which
+// a peer has sent, and for a failed connect, which had no peer to lose. It is
+// false for ECONNREFUSED, EACCES and ENOPROTOOPT, the answers of a firewall
+// that rejects data in flight by ICMP port unreachable, administratively
+// prohibited over IPv6, or protocol unreachable. It is false for errors of
+// files and of networks other than TCP.
+//
+// A TCP connection returns the error once. The Read after it returns io.EOF, as
+// if the peer had closed the connection in good order, and a Write EPIPE. Code
+// that treats the error as a deadline reads again, gets io.EOF, and assumes a
+// clean close. [Watch] returns a connection that keeps returning the error.
+func IsPeerLost(err error) bool {
+	return isPeerLost(err, "")
+}
+
+// isPeerLost judges each error at the end of a chain with what wraps it. call
+// is the system call that the chain has named so far.
+func isPeerLost(err error, call string) bool {
+	switch e := err.(type) {
+	case *net.OpError:
+		if e.Op == "dial" || e.Net != "" && !isTCP(e.Net) {
+			return false
+		}
+	case *os.SyscallError:
+		call = e.Syscall
+	case *fs.PathError, *os.LinkError, *net.DNSError:
+		return false
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return isPeerLost(err, call) })
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return isPeerLost(inner, call)
+		}
+	}
+	// connect(2), ConnectEx on Windows
+	return err != nil && !strings.HasPrefix(call, "connect") && sockopt.IsPeerLost(call, err)
+}
+
+// Watch returns a connection that calls lost when a Read or Write of conn says
+// that the peer is lost, as [IsPeerLost] has it, and that keeps returning this
+// error. It is for clients that swallow the error or turn it into io.EOF, so
+// that a stream that was cut off looks complete.
+//
+// lost is called once, before the Read or Write returns. It may close the
+// connection, and it may be nil. From then on every Read and Write that fails
+// returns the error, except after Close. Data that had arrived can still be
+// read.
+//
+// The kernel gives the error to one caller only. On Linux, where conn is a
+// [*net.TCPConn] or embeds one and does not use MPTCP, a Read and a Write that
+// are under way at the same time both return it. Otherwise, and where one of
+// them competes with ReadFrom or WriteTo, one of the two may still return
+// io.EOF or EPIPE. Later calls return the error.
+//
+// ReadFrom and WriteTo move data as those of conn do, by splice and sendfile
+// where [*net.TCPConn] does. An error of theirs may be that of the other end of
+// the copy. It counts as a loss of conn's peer only where conn's own socket is
+// closed, which is known on Linux alone.
+//
+// CloseWrite is that of conn. NetConn returns conn, and SyscallConn works where
+// conn has it, so [Get], [Stat] and [Config.Apply] find the socket. A
+// [net.Buffers] is written with a system call for each buffer.
+func Watch(conn net.Conn, lost func(error)) net.Conn {
+	if conn == nil {
+		return nil
+	}
+	if lost == nil {
+		lost = func(error) {}
+	}
+	w := &watchedConn{Conn: conn, lost: lost}
+	w.changed.L = &w.mu
+	if socket, ok := conn.(syscall.Conn); ok {
+		w.isSocket = !isMPTCPSocket(socket)
+		return &watchedSocket{w, socket}
+	}
+	return w
+}
+
+// watchedSocket has SyscallConn as well. A TLS connection must not have it:
+// who finds it there would read the bytes of TLS.
+type watchedSocket struct {
+	*watchedConn
+	socket syscall.Conn
+}
+
+func (w *watchedSocket) SyscallConn() (syscall.RawConn, error) { return w.socket.SyscallConn() }
+
+type watchedConn struct {
+	net.Conn
+	lost     func(error)
+	isSocket bool // nothing but the kernel blocks a Read or Write
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	inFlight int   // Reads and Writes
+	err      error // the peer is lost
+}
+
+func (w *watchedConn) Read(b []byte) (int, error) {
+	w.begin()
+	n, err := w.Conn.Read(b)
+	return n, w.end(err)
+}
+
+func (w *watchedConn) Write(b []byte) (int, error) {
+	w.begin()
+	n, err := w.Conn.Write(b)
+	return n, w.end(err)
+}
+
+func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.Conn, r)
+	if err != nil {
+		err = w.endCopy(err)
+	}
+	return n, err
+}
+
+// WriteTo ends without an error at io.EOF, which is none after a loss.
+func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
+	n, err := io.Copy(to, w.Conn)
+	return n, w.endCopy(err)
+}
+
+func (w *watchedConn) CloseWrite() error {
+	c, ok := w.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return fmt.Errorf("keepalive: %T has no CloseWrite: %w", w.Conn, errors.ErrUnsupported)
+	}
+	return c.CloseWrite()
+}
+
+func (w *watchedConn) NetConn() net.Conn { return w.Conn }
+
+func (w *watchedConn) begin() {
+	w.mu.Lock()
+	w.inFlight++
+	w.mu.Unlock()
+}
+
+// end returns what a Read or Write returns that ended with err.
+func (w *watchedConn) end(err error) error {
+	if IsPeerLost(err) {
+		w.setLost(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inFlight--
+	w.changed.Broadcast()
+	if err == nil {
+		return nil
+	}
+	if w.isSocket && w.err == nil && isClosed(w.Conn) {
+		// The kernel has closed the socket, so what is in flight
+		// returns at once, maybe with the error.
+		for w.inFlight > 0 && w.err == nil {
+			w.changed.Wait()
+		}
+	}
+	return w.replace(err)
+}
+
+// endCopy returns what ReadFrom or WriteTo returns that ended with err.
+func (w *watchedConn) endCopy(err error) error {
+	if IsPeerLost(err) && isClosed(w.Conn) {
+		w.setLost(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.replace(err)
+}
+
+// replace returns the error that said that the peer is lost, if there was one,
+// in place of what came after it.
+func (w *watchedConn) replace(err error) error {
+	if w.err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return w.err
+}
+
+func (w *watchedConn) setLost(err error) {
+	w.mu.Lock()
+	first := w.err == nil
+	if first {
+		w.err = err
+	}
+	w.mu.Unlock()
+	if first {
+		w.lost(err)
+	}
+}
+
+// isClosed reports whether the kernel is known to hold conn open no longer.
+func isClosed(conn net.Conn) bool {
+	s, err := Stat(conn)
+	return err == nil && !s.Open
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,3 +106,122 @@ func TestIsNotPeerLost(t *testing.T) {
 	require.Error(t, err)
 	assert.False(t, keepalive.IsPeerLost(err), "refused")
 }
+
+// Of several errors each is judged by what wraps it.
+func TestIsPeerLostJudgesEachError(t *testing.T) {
+	call := func(name string, errno error) error { return os.NewSyscallError(name, errno) }
+	op := func(op, network string, err error) error { return &net.OpError{Op: op, Net: network, Err: err} }
+	lost := op("read", "tcp", call("read", syscall.ETIMEDOUT))
+	redial := op("dial", "tcp", call("connect", syscall.ETIMEDOUT))
+	refused := op("dial", "tcp", call("connect", syscall.ECONNREFUSED))
+	reset := op("read", "tcp", call("read", syscall.ECONNRESET))
+	deadline := op("read", "tcp", os.ErrDeadlineExceeded)
+	for _, err := range []error{
+		lost,
+		errors.Join(refused, lost),
+		errors.Join(lost, redial),
+		fmt.Errorf("replica: %w, then %w", lost, refused),
+		fmt.Errorf("replica: %w", errors.Join(errors.New("x"), fmt.Errorf("%w", lost))),
+		op("readfrom", "tcp", op("write", "tcp", call("write", syscall.ETIMEDOUT))),
+		op("write", "", call("write", syscall.ETIMEDOUT)),
+		syscall.ETIMEDOUT,
+	} {
+		assert.True(t, keepalive.IsPeerLost(err), "%v", err)
+	}
+	for _, err := range []error{
+		nil,
+		redial,
+		op("dial", "tcp", syscall.ETIMEDOUT),
+		errors.Join(reset, redial),
+		errors.Join(deadline, redial),
+		errors.Join(),
+		errors.Join(nil, io.EOF),
+		&fs.PathError{Op: "read", Path: "/mnt/nfs", Err: syscall.ETIMEDOUT},
+		&os.LinkError{Op: "rename", Err: syscall.ETIMEDOUT},
+		op("read", "udp", call("recvfrom", syscall.EHOSTUNREACH)),
+		op("write", "udp4", call("sendto", syscall.ENETUNREACH)),
+		op("read", "ip4:icmp", call("recvfrom", syscall.EHOSTUNREACH)),
+		&net.DNSError{Err: "timeout", UnwrapErr: syscall.ETIMEDOUT},
+	} {
+		assert.False(t, keepalive.IsPeerLost(err), "%v", err)
+	}
+}
+
+// failing is a connection whose calls fail as they are told.
+type failing struct {
+	net.Conn
+	errs []error
+}
+
+func (f *failing) next() error {
+	err := f.errs[0]
+	if len(f.errs) > 1 {
+		f.errs = f.errs[1:]
+	}
+	return err
+}
+
+func (f *failing) Read([]byte) (int, error)  { return 0, f.next() }
+func (f *failing) Write([]byte) (int, error) { return 0, f.next() }
+
+func lostPeer() error {
+	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+}
+
+func TestWatchKeepsReturningTheLoss(t *testing.T) {
+	loss := lostPeer()
+	var told []error
+	conn := keepalive.Watch(&failing{errs: []error{os.ErrDeadlineExceeded, loss, io.EOF}}, func(err error) { told = append(told, err) })
+	assert.Equal(t, os.ErrDeadlineExceeded, tcptest.Err(conn.Read(nil)))
+	assert.Empty(t, told)
+	for range 3 {
+		assert.Equal(t, loss, tcptest.Err(conn.Read(nil)))
+		assert.Equal(t, loss, tcptest.Err(conn.Write(nil)))
+		assert.Equal(t, loss, tcptest.Err(io.Copy(io.Discard, conn)))
+		assert.Equal(t, loss, tcptest.Err(conn.(io.ReaderFrom).ReadFrom(&failing{errs: []error{errors.New("of the source")}})))
+	}
+	assert.Equal(t, []error{loss}, told)
+}
+
+func TestWatchLeavesOtherErrorsAlone(t *testing.T) {
+	for _, err := range []error{io.EOF, syscall.ECONNRESET, syscall.EPIPE, os.ErrDeadlineExceeded, net.ErrClosed} {
+		conn := keepalive.Watch(&failing{errs: []error{err}}, func(error) { t.Error("told of", err) })
+		assert.Equal(t, err, tcptest.Err(conn.Read(nil)))
+		assert.Equal(t, err, tcptest.Err(conn.Write(nil)))
+	}
+	closed := keepalive.Watch(&failing{errs: []error{lostPeer(), net.ErrClosed}}, nil)
+	assert.True(t, keepalive.IsPeerLost(tcptest.Err(closed.Read(nil))))
+	assert.Equal(t, net.ErrClosed, tcptest.Err(closed.Read(nil)), "after Close it is that")
+	assert.Nil(t, keepalive.Watch(nil, nil))
+}
+
+func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
+	dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	conn := keepalive.Watch(dialed, nil)
+	assert.Equal(t, dialed, conn.(interface{ NetConn() net.Conn }).NetConn())
+	assert.Implements(t, (*syscall.Conn)(nil), conn)
+	assert.NotImplements(t, (*syscall.Conn)(nil), keepalive.Watch(tls.Client(dialed, nil), nil))
+
+	go func() {
+		io.Copy(conn, io.LimitReader(zeros{}, 1<<20))
+		conn.(interface{ CloseWrite() error }).CloseWrite()
+	}()
+	received, err := io.Copy(io.Discard, accepted)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1<<20, received)
+	go func() {
+		accepted.Write(make([]byte, 1<<20))
+		accepted.Close()
+	}()
+	received, err = io.Copy(io.Discard, conn)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1<<20, received)
+	assert.Equal(t, io.EOF, tcptest.Err(conn.Read(make([]byte, 1))))
+
+	opaque := keepalive.Watch(new(failing), nil)
+	assert.ErrorIs(t, opaque.(interface{ CloseWrite() error }).CloseWrite(), errors.ErrUnsupported)
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }

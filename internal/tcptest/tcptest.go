@@ -23,6 +23,13 @@ var Quick = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
 // NetDefault is the policy that package net sets by default.
 var NetDefault = keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
 
+// The size of a probe and of its answer, from the IP header on, with TCP
+// timestamps.
+const (
+	ProbeSizeIPv4 = 52
+	ProbeSizeIPv6 = 72
+)
+
 // timeout bounds every wait that has no deadline of its own.
 const timeout = 30 * time.Second
 

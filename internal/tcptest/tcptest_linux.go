@@ -22,13 +22,6 @@ import (
 // the one in which a segment arrived.
 const Jiffy = 10 * time.Millisecond
 
-// The size of a probe and of its answer, from the IP header on, with TCP
-// timestamps.
-const (
-	ProbeSizeIPv4 = 52
-	ProbeSizeIPv6 = 72
-)
-
 // GetsockoptInt returns a socket option of a connection or listener.
 func GetsockoptInt(t testing.TB, socket any, level, opt int) (value int) {
 	t.Helper()

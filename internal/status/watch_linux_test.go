@@ -1,6 +1,6 @@
 //go:build !keepalive_portable
 
-package keepalive_test
+package status
 
 import (
 	"io"
