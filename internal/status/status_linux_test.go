@@ -40,28 +40,31 @@ func isClosed(s keepalive.Status) bool { return !s.Open }
 
 func TestStatFreshAndIdle(t *testing.T) {
 	t.Parallel()
-	probed := keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
-	conn, peer := tcptest.DialPair(t, probed)
+	opened := time.Now()
+	conn, peer := tcptest.DialPair(t, tcptest.Quick)
 	for _, end := range []net.Conn{conn, peer} {
 		s := stat(t, end)
+		age := time.Since(opened) + tcptest.Jiffy
 		assert.Positive(t, s.RTT)
-		assert.Less(t, s.RTT, time.Second)
-		assert.Less(t, s.SinceReceived, time.Second)
-		assert.Less(t, s.SinceAck, time.Second)
+		assert.Less(t, s.RTT, age)
+		assert.Less(t, s.SinceReceived, age)
+		assert.Less(t, s.SinceAck, age)
 		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
 		assert.False(t, s.Suspect())
 	}
 
 	since := tcptest.Exchange(t, conn, peer)
+	tcptest.AwaitAcked(t, conn, peer)
+	acked := stat(t, peer)
 	s := awaitStatus(t, conn, "been idle for 2 s, and no probe on its way", func(s keepalive.Status) bool {
 		return s.SinceReceived >= 2*time.Second && s.SinceAck < time.Second
 	})
 	// The byte may have arrived after since, and both clocks tick.
-	assert.GreaterOrEqual(t, time.Since(since), 2*time.Second-10*time.Millisecond)
+	assert.GreaterOrEqual(t, time.Since(since), 2*time.Second-tcptest.Jiffy)
 	assert.True(t, s.Open, "the answer to a probe was an acknowledgement")
 	assert.False(t, s.Suspect())
 	s = stat(t, peer)
-	assert.GreaterOrEqual(t, s.SinceAck, s.SinceReceived-time.Second, "the peer sends no probes")
+	assert.InDelta(t, acked.SinceReceived-acked.SinceAck, s.SinceReceived-s.SinceAck, float64(2*tcptest.Jiffy), "the peer sends no probes")
 	assert.False(t, s.Suspect())
 }
 
@@ -119,7 +122,7 @@ func TestStatOfDataInFlight(t *testing.T) {
 			s := awaitStatus(t, conn, "data in flight", func(s keepalive.Status) bool { return s.Unacked == 1 })
 			assert.True(t, s.Open)
 			for n := 1; n <= 4; n++ {
-				s = awaitStatus(t, conn, "a further retransmission", func(s keepalive.Status) bool { return s.Retransmits == n })
+				s = awaitStatus(t, conn, "a further retransmission", func(s keepalive.Status) bool { return s.Retransmits >= n })
 				assert.True(t, s.Suspect())
 				assert.Equal(t, 1, s.Unacked)
 				assert.Zero(t, s.Probes, "none while data is in flight")
@@ -187,7 +190,7 @@ func TestStatOfStoppedReader(t *testing.T) {
 func TestStatOfDataAfterLostProbe(t *testing.T) {
 	t.Parallel()
 	ln := tcptest.PlainListen(t, "tcp4")
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Minute, Count: 9}}
+	d := &keepalive.Dialer{Config: keepalive.Config{Disable: true}}
 	conns, peers := make([]net.Conn, 8), make([]net.Conn, 8)
 	for i := range conns {
 		conns[i], peers[i] = tcptest.Pair(t, d, ln)
@@ -196,6 +199,8 @@ func TestStatOfDataAfterLostProbe(t *testing.T) {
 			tcptest.AwaitAcked(t, peers[i])
 		}
 		netlab.MustSilence(t, peers[i].(*net.TCPConn))
+		// A probe that was answered would be followed by one a minute later.
+		require.NoError(t, keepalive.Config{Idle: time.Second, Interval: time.Minute, Count: 9}.Apply(conns[i]))
 	}
 	counted := 0
 	for i, conn := range conns {

@@ -38,8 +38,8 @@ type stallMeter struct {
 type stall struct{ from, until time.Time }
 
 const (
-	sleep     = 10 * time.Millisecond
-	overslept = 20 * time.Millisecond // more is a stall
+	sleep     = 5 * time.Millisecond
+	overslept = 5 * time.Millisecond // more is a stall
 )
 
 func startStallMeter() *stallMeter {
