@@ -25,6 +25,13 @@ type Rules struct {
 	// Unknown is what becomes of the packets of a connection that the
 	// firewall does not know, or no longer.
 	Unknown Answer
+
+	// Masquerade hides the client behind the address of the firewall.
+	Masquerade bool
+
+	// Loss is the share of TCP segments that get lost before the firewall
+	// has seen them, in each direction: 0 to 0.5, in steps of 0.001.
+	Loss float64
 }
 
 // Answer is what the sender of a packet hears that the firewall does not let
@@ -86,6 +93,22 @@ func (l *Lab) filter(t testing.TB, rules Rules) {
 		%s
 	}
 }`, rules.Unknown), nil, "nft", "-f", "-")
+	if rules.Masquerade {
+		l.Firewall.run(t, `table inet nat {
+	chain postrouting {
+		type nat hook postrouting priority srcnat;
+		oifname "server" masquerade
+	}
+}`, nil, "nft", "-f", "-")
+	}
+	if rules.Loss != 0 {
+		l.Firewall.run(t, fmt.Sprintf(`table inet loss {
+	chain prerouting {
+		type filter hook prerouting priority raw;
+		meta l4proto tcp numgen random mod 1000 < %d drop
+	}
+}`, int(rules.Loss*1000)), nil, "nft", "-f", "-")
+	}
 	// Otherwise conntrack takes up a connection of which it sees the middle.
 	l.Firewall.Sysctl(t, "net.netfilter.nf_conntrack_tcp_loose", "0")
 	if rules.Established != 0 {

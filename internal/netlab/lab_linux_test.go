@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 var plain = &net.ListenConfig{KeepAlive: -1}
@@ -71,6 +72,54 @@ func TestLabForgetsIdleConnections(t *testing.T) {
 		}
 		time.Sleep(3500 * time.Millisecond) // longer
 		assert.False(t, arrives(t, client, server, time.Second))
+	})
+}
+
+func TestLabMasquerade(t *testing.T) {
+	t.Parallel()
+	l := NewLab(t, Rules{Established: 2 * time.Second, Masquerade: true})
+	eachNetwork(t, func(t *testing.T, network string) {
+		client, server, _ := connect(t, l, network)
+		host, _, err := net.SplitHostPort(server.RemoteAddr().String())
+		require.NoError(t, err)
+		assert.Contains(t, []string{"198.51.100.1", "2001:db8:2::1"}, host)
+		require.True(t, arrives(t, client, server, 5*time.Second))
+		time.Sleep(3500 * time.Millisecond)
+		assert.False(t, arrives(t, client, server, time.Second))
+	})
+}
+
+// Of a handshake the SYN or its answer gets lost in 36 of 100 cases.
+func TestLabLoss(t *testing.T) {
+	t.Parallel()
+	l := NewLab(t, Rules{Loss: 0.2})
+	eachNetwork(t, func(t *testing.T, network string) {
+		ln := l.Server.Listen(t, plain, network, 0)
+		dial := l.Client.Within((&net.Dialer{Timeout: 5 * time.Second}).DialContext)
+		const dials = 100
+		resent := make(chan bool, dials)
+		for range dials {
+			go func() {
+				conn, err := dial(t.Context(), network, ln.Addr().String())
+				if err != nil {
+					resent <- true // again and again
+					return
+				}
+				defer conn.Close()
+				control(conn.(*net.TCPConn), func(fd int) error {
+					info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+					resent <- err == nil && info.Total_retrans > 0
+					return err
+				})
+			}()
+		}
+		n := 0
+		for range dials {
+			if <-resent {
+				n++
+			}
+		}
+		assert.InDelta(t, 36, n, 29)
 	})
 }
 
