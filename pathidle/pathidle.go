@@ -1,0 +1,127 @@
+// Package pathidle measures how long a path keeps an idle TCP connection.
+//
+// A firewall, NAT or load balancer forgets a connection that was silent for
+// long enough, and tells nobody. After what time decides about a keepalive
+// policy, and is rarely known. This package finds it out, against any TCP
+// server that answers, without sending it a byte:
+//
+//	result, err := pathidle.Measure(ctx, "tcp", "primary.example:5432", nil)
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	fmt.Println(result) // the path forgets a connection that is idle for 5m44s to 5m58s
+//	config, err := result.Plan(keepalive.Target{})
+//
+// [Measure] opens a few connections and leaves them alone, each for a different
+// time. Then it sends a keepalive probe. If it is answered, the path still knows
+// the connection, which idles again for the next question. If not, the path has
+// forgotten it. All idle side by side, so that the answer takes hardly longer
+// than what it is about: see [Options.Duration].
+//
+// docs/pathidle.md describes what is measured and what can't be seen.
+package pathidle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+)
+
+// Options are what a measurement may cost and how exact it is. The zero Options
+// and a nil *Options select the defaults.
+type Options struct {
+	// Max is the longest idle time of interest, at least 1 s. Zero is an
+	// hour.
+	Max time.Duration
+
+	// Precision is how far apart the longest time that survived and the
+	// shortest that was lost may be in the end, at least 1 s. Zero is 5 % of
+	// the answer, and at least 1 s.
+	Precision time.Duration
+
+	// Connections is how many connections are open at once at most. Zero is
+	// 8. Fewer take longer: four twice as long, and one five times.
+	//
+	// A connection that the path has forgotten goes on for the server until
+	// its own keepalive, or timeout, ends it. A measurement leaves a few of
+	// them behind.
+	Connections int
+
+	// Dial opens the connections, plain TCP to the address that it is given,
+	// such as [net.Dialer.DialContext]. It has to return when ctx is done.
+	// Nil is that of the zero net.Dialer. All connections but the first are
+	// dialed to the remote address of the first, so that a name with several
+	// addresses is one path.
+	Dial keepalive.DialFunc
+
+	// Progress, unless nil, is called by Measure whenever something has
+	// happened, the first time before anything is dialed. Measure waits for
+	// it to return.
+	Progress func(Progress)
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	c.Max = cmp.Or(c.Max, time.Hour)
+	c.Connections = cmp.Or(c.Connections, 8)
+	switch {
+	case c.Max < shortest:
+		return c, fmt.Errorf("pathidle: Max is %v, want %v or more, or 0 for an hour", c.Max, shortest)
+	case c.Precision != 0 && c.Precision < time.Second:
+		return c, fmt.Errorf("pathidle: Precision is %v, want 1s or more, or 0 for 5 %% of the answer", c.Precision)
+	case c.Connections < 0:
+		return c, fmt.Errorf("pathidle: Connections is %d, want 1 or more, or 0 for 8", c.Connections)
+	}
+	return c, nil
+}
+
+// Duration returns how long [Measure] takes on a path that forgets connections
+// after limit, where nothing gets lost otherwise: with 8 connections mostly 1.2
+// to 1.9 times the limit. Zero, and a limit above Max, stand for a path that
+// forgets nothing up to Max. Invalid options take no time.
+func (o *Options) Duration(limit time.Duration) time.Duration {
+	c, err := o.withDefaults()
+	if err != nil {
+		return 0
+	}
+	if limit == 0 {
+		limit = never
+	}
+	end, _ := path{limit: limit, rtt: usualRTT}.run(newSearch(c), 0)
+	return end
+}
+
+// Measure finds out how long the path to a server keeps an idle connection. The
+// network is tcp, tcp4 or tcp6.
+//
+// If the Verdict of the Result is [Found], Survived and Lost are the answer. The
+// other verdicts say why there is no such answer, or why it is only a lower bound.
+// That is no error.
+//
+// An error says that the measurement has ended early: ctx is done, which
+// the error matches; the server can't be reached, or no longer, by new
+// connections; or the network fails again and again. The Result is what was
+// known by then, with the Verdict [Incomplete]. Whatever it returns, Measure
+// leaves no connection open.
+//
+// It works on Linux. Elsewhere it returns an error that matches
+// [errors.ErrUnsupported], before anything is dialed. So it does, after the first
+// connection, where the kernel counts no segments in TCP_INFO: before Linux 4.2,
+// and under gVisor.
+func Measure(ctx context.Context, network, address string, o *Options) (Result, error) {
+	c, err := o.withDefaults()
+	if err != nil {
+		return Result{}, err
+	}
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+		return measure(ctx, network, address, c)
+	}
+	return Result{}, fmt.Errorf("pathidle: network is %q, want tcp, tcp4 or tcp6", network)
+}

@@ -1,0 +1,113 @@
+package pathidle_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/pathidle"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestInvalid(t *testing.T) {
+	for want, tt := range map[string]struct {
+		network string
+		options pathidle.Options
+	}{
+		`pathidle: network is "udp", want tcp, tcp4 or tcp6`:                        {"udp", pathidle.Options{}},
+		"pathidle: Max is 999ms, want 1s or more, or 0 for an hour":                 {"tcp", pathidle.Options{Max: 999 * time.Millisecond}},
+		"pathidle: Precision is -1s, want 1s or more, or 0 for 5 % of the answer":   {"tcp", pathidle.Options{Precision: -time.Second}},
+		"pathidle: Precision is 500ms, want 1s or more, or 0 for 5 % of the answer": {"tcp", pathidle.Options{Precision: time.Second / 2}},
+		"pathidle: Connections is -1, want 1 or more, or 0 for 8":                   {"tcp", pathidle.Options{Connections: -1}},
+		"pathidle: Max is -1h0m0s, want 1s or more, or 0 for an hour":               {"tcp", pathidle.Options{Max: -time.Hour}},
+	} {
+		o := tt.options
+		o.Progress = func(pathidle.Progress) { t.Error("begun") }
+		o.Dial = func(context.Context, string, string) (net.Conn, error) {
+			t.Error("dialed")
+			return nil, net.ErrClosed
+		}
+		r, err := pathidle.Measure(t.Context(), tt.network, "127.0.0.1:1", &o)
+		assert.EqualError(t, err, want)
+		assert.Zero(t, r)
+		if tt.network == "tcp" {
+			assert.Zero(t, o.Duration(time.Minute))
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	var o *pathidle.Options
+	minute, hour := o.Duration(time.Minute), o.Duration(0)
+	assert.Greater(t, minute, time.Minute)
+	assert.Less(t, minute, 2*time.Minute)
+	assert.Greater(t, hour, time.Hour)
+	assert.Less(t, hour, 75*time.Minute)
+	assert.Equal(t, hour, o.Duration(2*time.Hour), "beyond Max")
+	assert.Equal(t, hour, new(pathidle.Options).Duration(0))
+	assert.Less(t, (&pathidle.Options{Max: time.Minute}).Duration(0), 75*time.Second)
+	assert.Greater(t, (&pathidle.Options{Connections: 1}).Duration(time.Minute), 3*minute)
+}
+
+func TestResult(t *testing.T) {
+	const s = time.Second
+	for _, tt := range []struct {
+		result pathidle.Result
+		text   string
+		plan   string
+	}{
+		{pathidle.Result{Verdict: pathidle.Found, Survived: 344 * s, Lost: 358 * s},
+			"the path forgets a connection that is idle for 5m44s to 5m58s", "idle=3m49s,interval=1m16s,count=3"},
+		{pathidle.Result{Verdict: pathidle.Found, Survived: 2 * s, Lost: 2949 * time.Millisecond},
+			"the path forgets a connection that is idle for 2s to 2.9s", "keepalive: IdleLimit is 2s, want more than 2.25s, or 0 for none"},
+		{pathidle.Result{Verdict: pathidle.NothingLost, Survived: time.Hour},
+			"the path knows a connection that is idle for 1h0m0s", "idle=40m0s,interval=13m19s,count=3"},
+		{pathidle.Result{Verdict: pathidle.ServerCloses, Survived: 104 * s, After: 120 * s},
+			"the server closes connections after 2m0s; the path remembers for longer than 1m44s", "idle=1m9s,interval=23s,count=3"},
+		{pathidle.Result{Verdict: pathidle.ServerSends, Survived: 15 * s, After: 15 * s},
+			"the server sends something every 15s; the path remembers for longer than 15s", "idle=10s,interval=3s,count=3"},
+		{pathidle.Result{Verdict: pathidle.Varies, Survived: 50 * s, Lost: 63 * s},
+			"the path forgets some connections that are idle for 1m3s, and others later", "idle=33s,interval=11s,count=3"},
+		{pathidle.Result{Verdict: pathidle.NeverAnswers, Lost: 2 * s},
+			"no probe was answered, although the server accepts connections", "pathidle: no idle time is known to survive"},
+		{pathidle.Result{}, "nothing is known of the path", "pathidle: no idle time is known to survive"},
+		{pathidle.Result{Survived: 90 * s}, "the path remembers for longer than 1m30s", "idle=1m0s,interval=19s,count=3"},
+		{pathidle.Result{Survived: 90 * s, Lost: 120 * s},
+			"the path remembers for longer than 1m30s, and forgets after 2m0s at the latest", "idle=1m0s,interval=19s,count=3"},
+	} {
+		assert.Equal(t, tt.text, tt.result.String())
+		c, err := tt.result.Plan(keepalive.Target{})
+		if err != nil {
+			assert.EqualError(t, err, tt.plan)
+		} else {
+			assert.Equal(t, tt.plan, c.String())
+		}
+	}
+}
+
+// The stricter demand counts.
+func TestResultPlan(t *testing.T) {
+	r := pathidle.Result{Verdict: pathidle.Found, Survived: time.Minute, Lost: 63 * time.Second}
+	plan := func(target keepalive.Target) keepalive.Config {
+		c, err := r.Plan(target)
+		require.NoError(t, err)
+		want, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		if target.IdleLimit == 0 || target.IdleLimit > r.Survived {
+			target.IdleLimit = r.Survived
+			want, err = keepalive.Plan(target)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, want, c)
+		return c
+	}
+	plan(keepalive.Target{IdleLimit: 30 * time.Second})
+	plan(keepalive.Target{IdleLimit: time.Hour})
+	c := plan(keepalive.Target{Detect: 30 * time.Second, Unacked: true})
+	assert.NotZero(t, c.UserTimeout)
+	_, err := r.Plan(keepalive.Target{Detect: time.Second})
+	assert.Error(t, err)
+}

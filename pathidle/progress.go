@@ -1,0 +1,100 @@
+package pathidle
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Progress is a picture of a measurement that goes on. Times count from its
+// start.
+type Progress struct {
+	Elapsed time.Duration
+
+	// Left is how long the measurement is expected to go on: for a path that
+	// forgets in the middle between Survived and Lost, or as long as nothing is
+	// lost, Max. It is the geometric middle, since limits of seconds are as
+	// frequent as those of minutes and hours.
+	Left time.Duration
+
+	// LeftMost is how long it may go on, wherever between them the path
+	// forgets.
+	LeftMost time.Duration
+
+	// Survived is as in [Result]. Lost is the shortest idle time that seems to
+	// be lost, which may turn out to be wrong. Zero is none.
+	Survived, Lost time.Duration
+
+	// Conns are the connections, Options.Connections of them.
+	Conns []Conn
+
+	// Sample is what has just happened, or nil.
+	Sample *Sample
+}
+
+// Conn is a connection that is used for the measurement.
+type Conn struct {
+	State State
+
+	// Since is when the last segment was seen on the connection, by which its
+	// idle time counts.
+	Since time.Duration
+
+	// Until is when it is expected to be asked next, zero if it is not.
+	Until time.Duration
+}
+
+// State is what a connection is doing.
+type State string
+
+const (
+	StateClosed     State = "closed"     // to be opened
+	StateConnecting State = "connecting" // in the handshake
+	StateIdle       State = "idle"       // silent
+	StateAsked      State = "asked"      // waiting for an answer
+	StateDoubtful   State = "doubtful"   // waiting for longer than a round trip
+	StateRefused    State = "refused"    // given up: the server allows fewer connections
+)
+
+// progress returns a picture of the search.
+func (s *search) progress(now time.Duration) Progress {
+	p := Progress{Elapsed: now, Survived: s.survived, Conns: make([]Conn, len(s.conns))}
+	if lost := s.presumed(now); lost != never {
+		p.Lost = lost
+	}
+	left, asks := s.foresee(now)
+	p.Left, p.LeftMost = left[len(left)/2], slices.Max(left)
+	for i := range s.conns {
+		c := &s.conns[i]
+		p.Conns[i] = Conn{State: c.state, Since: c.since, Until: asks[i]}
+		if c.doubtful(now) {
+			p.Conns[i].State = StateDoubtful
+		}
+	}
+	return p
+}
+
+// foresee returns how long the search may go on, for paths that forget after
+// times between those that survived and that seem to be lost, and when each
+// connection is asked next on the path in the middle.
+func (s *search) foresee(now time.Duration) (left []time.Duration, asks []time.Duration) {
+	const paths = 9
+	rtt := s.rtt()
+	if rtt == 0 {
+		rtt = usualRTT
+	}
+	from, to := max(s.survived, shortest), s.presumed(now)
+	if to == never {
+		to = max(from, s.max)
+	}
+	for i := range paths {
+		part := float64(i) / (paths - 1)
+		limit := time.Duration(float64(from) * math.Pow(float64(to)/float64(from), part))
+		end, when := path{limit: limit + 1, rtt: rtt}.run(s.clone(), now)
+		left = append(left, end-now)
+		if i == paths/2 {
+			asks = when
+		}
+	}
+	return left, asks
+}

@@ -1,0 +1,410 @@
+package pathidle
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// search decides which connection is asked when, and what the answers mean. It
+// knows neither sockets nor a clock: times count from the start.
+//
+// The connections idle side by side and are asked in turn, the one first that
+// has idled the longest, after times that grow. Each idles again once it has
+// answered, so that they have idled for different times when the first one is
+// lost. Those that have done so for a time between the longest that survived and
+// the shortest that was lost are asked at once, the others when they get there.
+// evidence.go has what counts as lost, server.go what the server does by itself.
+type search struct {
+	max       time.Duration
+	precision time.Duration // 0 is 5 %
+
+	conns    []conn
+	survived time.Duration // the longest idle time that did
+	lost     []loss
+	samples  []Sample
+
+	proof   time.Duration // when the server was last known to be there
+	control time.Duration // when a question was last asked whose answer is known
+	dropped int           // packets that got lost on the way, as far as known
+
+	opened   time.Duration // when a connection last was
+	restarts int
+
+	closes time.Duration // the age at which the server closes connections, or 0
+	closed time.Duration // when it last did so
+
+	verdict Verdict // once it is over
+	after   time.Duration
+	err     error
+}
+
+const (
+	// growth is by how much the idle time of a connection grows from one
+	// question to the next. All of them together ask at times that grow by
+	// its root, 1.3 for 8 connections, and by growthMost at most.
+	growth     = 8
+	growthMost = 2
+
+	maxRestarts = 3
+
+	never = time.Duration(math.MaxInt64)
+)
+
+// conn is a connection, or a place for one.
+type conn struct {
+	state  State         // never StateDoubtful
+	doomed bool          // to be hung up, or not to be used once it is open
+	opened time.Duration // when
+	since  time.Duration // when the last segment passed, in either direction
+	rtt    time.Duration
+	speech
+
+	probes []probe // of the question that is asked
+	known  bool    // the answer is known: a longer time has survived
+}
+
+func newSearch(o Options) *search {
+	s := &search{max: o.Max, precision: o.Precision, conns: make([]conn, o.Connections)}
+	for i := range s.conns {
+		s.conns[i].state = StateClosed
+	}
+	return s
+}
+
+// clone returns a search that goes on by itself.
+func (s *search) clone() *search {
+	c := *s
+	c.conns = slices.Clone(s.conns)
+	for i := range c.conns {
+		c.conns[i].probes = slices.Clone(c.conns[i].probes)
+	}
+	c.lost = slices.Clone(s.lost)
+	for i := range c.lost {
+		c.lost[i].probes = slices.Clone(c.lost[i].probes)
+	}
+	c.samples = slices.Clip(s.samples)
+	return &c
+}
+
+// step is what is to be done, and when.
+type step struct {
+	do   action
+	conn int
+	at   time.Duration
+}
+
+type action int
+
+const (
+	wait action = iota
+	dial
+	ask // send a probe, the first of a question or a further one
+	hangUp
+	finish
+)
+
+// next returns what is to be done first, after all that has happened until now.
+func (s *search) next(now time.Duration) step {
+	if s.over(now) {
+		return step{do: finish, at: now}
+	}
+	first := step{at: never}
+	for i := range s.conns {
+		if st := s.attend(i, now); st.at < first.at {
+			first = st
+		}
+	}
+	for _, l := range s.lost {
+		if ripe := l.probes[0].ripe; now < ripe && ripe < first.at {
+			first = step{at: ripe}
+		}
+	}
+	if st := s.question(now); st.at < first.at {
+		first = st
+	}
+	first.at = max(first.at, now)
+	return first
+}
+
+// over reports whether there is an answer, or none to be had.
+func (s *search) over(now time.Duration) bool {
+	switch {
+	case s.verdict != Incomplete || s.err != nil:
+	case s.contradicted():
+		s.verdict = Varies
+	case s.certain(now)-s.survived <= s.allowed():
+		s.verdict = Found
+		if s.survived == 0 {
+			s.verdict = NeverAnswers
+		}
+	case s.survived >= s.max:
+		s.verdict = NothingLost
+	case s.hidden(now):
+		s.verdict, s.after = ServerCloses, s.closes
+	default:
+		return false
+	}
+	return true
+}
+
+// attend returns what a connection needs by itself.
+func (s *search) attend(i int, now time.Duration) step {
+	c := &s.conns[i]
+	switch {
+	case c.state == StateClosed:
+		return step{do: dial, conn: i, at: now}
+	case c.doomed && c.state != StateConnecting:
+		return step{do: hangUp, conn: i, at: now}
+	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settled:
+		return step{at: c.opened + s.closes + settled + 1} // it should have been closed by then
+	case c.state != StateAsked:
+		return step{at: never}
+	case c.known && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
+		s.restart()
+		return step{at: now}
+	}
+	last := c.probes[len(c.probes)-1]
+	if !s.enough(i, now) {
+		return step{do: ask, conn: i, at: last.at + c.spacing()}
+	}
+	if now < last.ripe {
+		return step{at: last.ripe}
+	}
+	return step{do: hangUp, conn: i, at: now}
+}
+
+// question returns the next question. It waits for the answer to the one before,
+// but not for one that should have arrived.
+func (s *search) question(now time.Duration) step {
+	first := step{at: never}
+	if s.inDoubt(now) {
+		first = s.controlQuestion(now)
+	}
+	for i := range s.conns {
+		if c := &s.conns[i]; c.state == StateAsked && !c.known && !c.doubtful(now) {
+			return first
+		}
+	}
+	if st := s.openQuestion(now); st.at < first.at {
+		return st
+	}
+	return first
+}
+
+// openQuestion returns the question that brings the search on.
+func (s *search) openQuestion(now time.Duration) step {
+	if i, ok := s.unheard(now); ok {
+		return step{do: ask, conn: i, at: now}
+	}
+	lost, narrow := s.presumed(now), s.narrow()
+	width := lost - s.survived
+	switch {
+	case lost == never:
+		return s.choose(now, s.target(), never)
+	case width <= narrow:
+		// Another connection that is lost makes certain what seems to be.
+		return s.choose(now, lost, max(lost, s.survived+s.allowed()))
+	case width <= 4*narrow:
+		// The connection that is asked next has idled for less. If this one
+		// is lost, it is asked soon. So ask this one as late as leaves
+		// nothing more to ask if it is not.
+		return s.choose(now, max(lost-width/2, lost-narrow), lost)
+	default:
+		return s.choose(now, lost-width/2, lost)
+	}
+}
+
+// choose returns the question that comes soonest of those that are asked after
+// an idle time between least and most. Of connections that have idled for so long
+// already it takes the one nearest to least. Where all have idled for longer than
+// most, it asks the one nearest to most.
+func (s *search) choose(now, least, most time.Duration) step {
+	best, bestIdle := step{at: never}, never
+	for i := range s.conns {
+		c := &s.conns[i]
+		if c.state != StateIdle || c.doomed || s.endsBefore(c, least) {
+			continue
+		}
+		st := step{do: ask, conn: i, at: max(now, c.since+max(least, shortest))}
+		idle := now - c.since
+		switch {
+		case (idle > most) != (bestIdle > most):
+			if idle > most {
+				continue
+			}
+		case st.at != best.at:
+			if st.at > best.at {
+				continue
+			}
+		case idle > bestIdle:
+			continue
+		}
+		best, bestIdle = st, idle
+	}
+	return best
+}
+
+// target is the next idle time while nothing is lost.
+func (s *search) target() time.Duration {
+	if s.survived == 0 {
+		return shortest
+	}
+	factor := min(growthMost, math.Pow(growth, 1/float64(len(s.conns))))
+	return min(s.max, max(time.Duration(float64(s.survived)*factor), s.survived+s.allowed()))
+}
+
+// allowed is how far apart the times that survived and that are lost may be.
+func (s *search) allowed() time.Duration {
+	if s.precision != 0 {
+		return s.precision
+	}
+	return max(time.Second, s.survived/20)
+}
+
+// narrow is how far apart the times that survived and that seem to be lost may
+// be. What is certain to be lost is longer by the time between some probes of one
+// connection, or less with those of several.
+func (s *search) narrow() time.Duration {
+	_, placing := s.demand()
+	spread := time.Duration(placing-1) * (&conn{rtt: s.rtt()}).spacing()
+	return max(s.allowed()-spread, s.allowed()/2)
+}
+
+// rtt is that of the slowest connection.
+func (s *search) rtt() (rtt time.Duration) {
+	for i := range s.conns {
+		rtt = max(rtt, s.conns[i].rtt)
+	}
+	return rtt
+}
+
+// dialed is a connection that is being opened.
+func (s *search) dialed(i int) { s.conns[i] = conn{state: StateConnecting} }
+
+// accepted is a connection that was opened, with so many retransmissions.
+func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
+	s.conns[i] = conn{
+		state: StateIdle, doomed: s.conns[i].doomed,
+		opened: now, since: now, rtt: rtt,
+		speech: speech{began: now, last: now},
+	}
+	s.opened = now
+	s.dropped += resent
+	s.prove(now, true)
+}
+
+// refused is a connection that could not be opened. That ends the search where no
+// other is open or being opened. Some servers limit the connections of a client.
+func (s *search) refused(i int, err error) {
+	s.conns[i] = conn{state: StateRefused}
+	for i := range s.conns {
+		if s.conns[i].state != StateRefused {
+			return
+		}
+	}
+	s.err = err
+	if s.opened != 0 && err != errClosedAtOnce {
+		s.err = fmt.Errorf("no connection is left, and no new one can be opened: %w", err)
+	}
+}
+
+// asked is a probe that was sent between from and now.
+func (s *search) asked(i int, from, now time.Duration) {
+	c := &s.conns[i]
+	idle := from - c.since
+	if c.state != StateAsked {
+		c.state, c.known = StateAsked, idle <= s.survived
+		if c.known {
+			s.control = now
+		}
+	}
+	c.probes = append(c.probes, probe{
+		at: now, idle: idle, most: now - c.since, ripe: now + patience + 2*c.rtt,
+		proven: s.proof != 0 && now-s.proof <= c.window(),
+	})
+}
+
+// answered is the answer to a question.
+func (s *search) answered(i int, now time.Duration) {
+	c := &s.conns[i]
+	sample := Sample{Idle: c.probes[0].idle, Outcome: Answered, Probes: len(c.probes)}
+	if sample.Probes == 1 { // else nobody knows which one was answered: Karn's algorithm, RFC 6298
+		sample.RTT = now - c.probes[0].at
+		c.rtt = max(c.rtt, sample.RTT)
+	} else {
+		c.last = now // the answers to the others may follow
+	}
+	s.dropped += sample.Probes - 1
+	s.passed(i, now, sample)
+}
+
+// passed is a segment that the path let pass after an idle time.
+func (s *search) passed(i int, now time.Duration, sample Sample) {
+	c := &s.conns[i]
+	s.samples = append(s.samples, sample)
+	s.survived = max(s.survived, sample.Idle)
+	c.state, c.since, c.probes, c.known = StateIdle, now, nil, false
+	s.prove(now, false)
+}
+
+// hungUp is a connection that was closed at this end. Its question went
+// unanswered, or all are made anew.
+func (s *search) hungUp(i int, now time.Duration) {
+	c := &s.conns[i]
+	if !c.doomed {
+		s.samples = append(s.samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
+		s.lost = append(s.lost, loss{probes: c.probes, alone: !s.hasControl(i, now)})
+	}
+	*c = conn{state: StateClosed}
+}
+
+// restart makes all connections anew. The path has forgotten one that it surely
+// knew: it has forgotten all of them, or the network was down.
+func (s *search) restart() {
+	s.lost = nil
+	s.restarts++
+	if s.restarts > maxRestarts {
+		s.err = fmt.Errorf("the network has failed %d times", s.restarts)
+	}
+	for i := range s.conns {
+		if c := &s.conns[i]; c.state != StateClosed && c.state != StateRefused {
+			c.doomed = true
+		}
+	}
+}
+
+// result is what is known.
+func (s *search) result(now time.Duration) Result {
+	r := Result{Verdict: s.verdict, Survived: s.survived, After: s.after, Samples: s.samples}
+	if lost := s.certain(now); lost != never {
+		r.Lost = lost
+	}
+	for i := range s.conns {
+		if c := &s.conns[i]; s.verdict == Found && c.doubtful(now) && !c.known {
+			r.Samples = append(r.Samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
+		}
+	}
+	if s.verdict != Varies {
+		return r
+	}
+	_, placing := s.demand()
+	for _, l := range s.lost {
+		if idle := l.probes[placing-1].most; r.Lost == 0 || idle < r.Lost {
+			r.Lost = idle
+		}
+	}
+	r.Survived = 0
+	for _, sample := range s.samples {
+		if sample.survived() && sample.Idle < r.Lost {
+			r.Survived = max(r.Survived, sample.Idle)
+		}
+	}
+	return r
+}
+
+// survived reports whether the path let something pass after the idle time.
+func (s Sample) survived() bool {
+	return s.Outcome == Answered || s.Outcome == Closed || s.Outcome == Heard
+}

@@ -1,0 +1,157 @@
+package pathidle
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the search takes, on ten thousand paths that forget after any time from
+// 5 s to 2 h and drop one probe in a hundred: 1.5 times as long as the path in
+// the median, 2.2 times as long in 95 of 100 cases, and the answer is right.
+func TestDurationOfSearch(t *testing.T) {
+	t.Parallel()
+	const runs = 10000
+	ratios := make([]float64, runs)
+	questions := 0
+	for i := range ratios {
+		random := rand.New(rand.NewPCG(uint64(i), 1))
+		limit := logUniform(random, 5*time.Second, 2*time.Hour)
+		s := newSearch(Options{Max: 3 * time.Hour, Connections: 8})
+		p := path{limit: limit, rtt: 20 * time.Millisecond, drops: func() bool { return random.IntN(100) == 0 }}
+		end, _ := p.run(s, 0)
+		assertFound(t, s, end, limit)
+		ratios[i] = end.Seconds() / limit.Seconds()
+		questions += len(s.samples)
+	}
+	slices.Sort(ratios)
+	median, most := ratios[runs/2], ratios[runs*95/100]
+	t.Logf("duration / limit: median %.2f, 95th percentile %.2f, maximum %.2f; %.0f questions",
+		median, most, ratios[runs-1], float64(questions)/runs)
+	assert.LessOrEqual(t, median, 1.5)
+	assert.LessOrEqual(t, most, 2.2)
+}
+
+// The answer is right with any number of connections, precision, round-trip time
+// and loss.
+func TestSearchIsRight(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Options{
+		{Connections: 1}, {Connections: 2}, {Connections: 3}, {Connections: 20},
+		{Connections: 8, Precision: time.Second}, {Connections: 8, Precision: 10 * time.Second},
+	} {
+		for _, rtt := range []time.Duration{0, 300 * time.Millisecond, 2 * time.Second} {
+			for _, dropped := range []float64{0, 0.19} {
+				t.Run(fmt.Sprint(o.Connections, o.Precision, rtt, dropped), func(t *testing.T) {
+					for i := range uint64(50) {
+						random := rand.New(rand.NewPCG(i, 2))
+						limit := logUniform(random, 3*time.Second+20*rtt, time.Hour)
+						o.Max = 2 * time.Hour
+						s := newSearch(o)
+						p := path{limit: limit, rtt: rtt, drops: func() bool { return random.Float64() < dropped }}
+						end, _ := p.run(s, 0)
+						assertFound(t, s, end, limit)
+						assert.Less(t, end, 100*limit)
+					}
+				})
+			}
+		}
+	}
+}
+
+func assertFound(t *testing.T, s *search, end, limit time.Duration) {
+	t.Helper()
+	require.NoError(t, s.err)
+	r := s.result(end)
+	if assert.Equal(t, Found, r.Verdict, limit) {
+		assert.Less(t, r.Survived, limit)
+		assert.GreaterOrEqual(t, r.Lost, limit)
+		assert.LessOrEqual(t, r.Lost-r.Survived, s.allowed(), limit)
+	}
+}
+
+func logUniform(random *rand.Rand, from, to time.Duration) time.Duration {
+	return time.Duration(float64(from) * math.Pow(float64(to)/float64(from), random.Float64()))
+}
+
+func TestNothingLost(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []time.Duration{time.Hour + 1, never} {
+		s := newSearch(Options{Max: time.Hour, Connections: 8})
+		end, _ := path{limit: limit}.run(s, 0)
+		r := s.result(end)
+		assert.Equal(t, NothingLost, r.Verdict)
+		assert.Equal(t, time.Hour, r.Survived)
+		assert.Zero(t, r.Lost)
+		assert.Less(t, end, time.Hour*6/5)
+	}
+}
+
+// How likely it is that probes go unanswered by chance, as evidence.go has it. A
+// peer that has answered one does not answer the next one.
+func TestChance(t *testing.T) {
+	t.Parallel()
+	// unanswered returns how likely n probes in a row are. The path drops
+	// packets with a probability d in each direction.
+	unanswered := func(n int, d float64) float64 {
+		willing, unwilling := 1.0, 0.0 // the peer, and nothing was answered so far
+		for range n {
+			willing, unwilling = willing*d+unwilling, willing*(1-d)*d
+		}
+		return willing + unwilling
+	}
+	onePercent := 1 - math.Sqrt(0.99)
+	assert.InDelta(t, 0.01, unanswered(1, onePercent), 1e-9)
+	assert.Less(t, unanswered(4, onePercent), 0.00003)
+	assert.Less(t, unanswered(9, onePercent), 1e-9)
+	assert.InDelta(t, 0.19, unanswered(1, 0.1), 1e-9)
+	assert.Less(t, unanswered(8, 0.1), 0.0003)
+	assert.Less(t, unanswered(12, 0.1), 0.00001)
+}
+
+// What is foreseen leaves the search as it is, at every stage, and comes true.
+func TestForesee(t *testing.T) {
+	t.Parallel()
+	const limit = 100 * time.Second
+	s := newSearch(Options{Max: time.Hour, Connections: 8})
+	end, _ := path{limit: limit, rtt: usualRTT}.run(s.clone(), 0)
+	first := s.progress(0)
+	assert.Greater(t, first.LeftMost, time.Hour)
+	assert.Less(t, first.Left, 2*time.Minute, "an hour and a second have a minute in the middle")
+
+	now := time.Duration(0)
+	for now < end {
+		before := fmt.Sprint(*s)
+		p := s.progress(now)
+		require.Equal(t, before, fmt.Sprint(*s))
+		require.GreaterOrEqual(t, now+p.LeftMost+time.Second, end, p)
+		require.GreaterOrEqual(t, p.LeftMost, p.Left)
+		for _, c := range p.Conns {
+			require.True(t, c.Until == 0 || c.Until >= now, p)
+		}
+		st := s.next(now)
+		if st.do == finish {
+			break
+		}
+		now = max(now, st.at)
+		switch i := st.conn; st.do {
+		case dial:
+			s.dialed(i)
+			s.accepted(i, now, usualRTT, 0)
+		case hangUp:
+			s.hungUp(i, now)
+		case ask:
+			s.asked(i, now, now)
+			if probes := s.conns[i].probes; probes[len(probes)-1].idle < limit {
+				s.answered(i, now+usualRTT)
+			}
+		}
+	}
+	assert.Equal(t, Found, s.verdict)
+}

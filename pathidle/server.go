@@ -1,0 +1,159 @@
+package pathidle
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// speech is what the server says by itself.
+type speech struct {
+	began, last time.Duration // when it last began to speak, and its last word
+	pause       time.Duration // from one beginning to the next
+	times       int
+}
+
+const (
+	// settled is how long a server may have something to say after it has
+	// accepted a connection, and how close its words are together.
+	settled = time.Second
+
+	// A server that speaks incessantly, or so many times after different
+	// pauses, leaves no silence to measure.
+	incessant = 10 * time.Second
+	talkative = 8
+)
+
+// heard is a segment that the server has sent by itself: data, or a probe. What
+// it says after the handshake is no reason to stop, but what it says again and
+// again is: the path is never silent for longer.
+func (s *search) heard(i int, now time.Duration) {
+	c := &s.conns[i]
+	if c.state == StateAsked {
+		s.answered(i, now)
+		return
+	}
+	s.passed(i, now, Sample{Idle: now - c.since, Outcome: Heard})
+	quiet := now - c.last
+	c.last = now
+	if quiet < settled {
+		if now-c.began >= incessant {
+			s.speaks(now, settled)
+		}
+		return
+	}
+	pause := now - c.began
+	c.times++
+	if similar(pause, c.pause) || c.times >= talkative {
+		s.speaks(now, max(pause, c.pause))
+	}
+	c.began, c.pause = now, pause
+}
+
+// speaks ends the search, unless the path forgets sooner.
+func (s *search) speaks(now, every time.Duration) {
+	if s.presumed(now) > every {
+		s.verdict, s.after = ServerSends, every
+	}
+}
+
+// similar allows for the kernel's timers, which may run 1/8 late.
+func similar(a, b time.Duration) bool {
+	return (a - b).Abs() <= max(250*time.Millisecond, b/8)
+}
+
+// ended is a connection that the other end, or whoever speaks for it, has closed
+// or reset.
+func (s *search) ended(i int, now time.Duration, how Outcome) {
+	c := &s.conns[i]
+	asked, known, age := c.state == StateAsked, c.known, now-c.opened
+	sample := Sample{Idle: now - c.since, Outcome: how}
+	if asked {
+		sample.Idle, sample.Probes = c.probes[0].idle, len(c.probes)
+	}
+	s.samples = append(s.samples, sample)
+	*c = conn{state: StateClosed}
+	switch {
+	case age < settled:
+		s.refused(i, errClosedAtOnce)
+	case how == Closed:
+		s.survived = max(s.survived, sample.Idle)
+		s.prove(now, false)
+		s.serverCloses(now, age)
+	case asked && known:
+		s.restart()
+	case !asked && sample.Idle <= s.survived, s.atAge(age):
+		s.serverCloses(now, age) // whatever the idle time
+	default:
+		p := probe{at: now, idle: sample.Idle, most: sample.Idle, ripe: now, proven: !asked}
+		if !asked {
+			p.ripe += settled // others of the same age may be reset too
+		}
+		confirming, _ := s.demand()
+		s.lost = append(s.lost, loss{
+			probes: slices.Repeat([]probe{p}, confirming),
+			alone:  !s.hasControl(i, now),
+			age:    age,
+		})
+	}
+}
+
+var errClosedAtOnce = errors.New("the server closes new connections at once")
+
+// serverCloses notes that the server closes connections of that age. It does so
+// although probes are answered: they reach no program.
+func (s *search) serverCloses(now, age time.Duration) {
+	if s.closes == 0 || age < s.closes {
+		s.closes = age
+	}
+	s.closed = now
+	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return s.atAge(l.age) })
+}
+
+// atAge reports whether the server closes connections of about that age.
+func (s *search) atAge(age time.Duration) bool {
+	return s.closes != 0 && (age-s.closes).Abs() <= settled
+}
+
+// unheard returns a connection that the server has closed without being heard,
+// so that the path should have forgotten it.
+func (s *search) unheard(now time.Duration) (i int, ok bool) {
+	if s.closes == 0 {
+		return 0, false
+	}
+	for i := range s.conns {
+		c := &s.conns[i]
+		if c.state == StateIdle && now-c.opened > s.closes+settled && now-c.since > max(s.survived, shortest) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// endsBefore reports whether the server closes the connection before it can have
+// idled for so long.
+func (s *search) endsBefore(c *conn, idle time.Duration) bool {
+	return s.closes != 0 && c.since+idle-c.opened >= s.closes
+}
+
+// hidden reports whether the server closes connections before the path can
+// forget them. A new connection has shown that the server is still there.
+func (s *search) hidden(now time.Duration) bool {
+	if s.closes == 0 || s.opened <= s.closed {
+		return false
+	}
+	for i := range s.conns {
+		c := &s.conns[i]
+		if c.state == StateAsked && !c.known {
+			return false
+		}
+		if c.state == StateIdle && s.atAge(now-c.opened) {
+			return false // it is about to be closed
+		}
+	}
+	if _, ok := s.unheard(now); ok {
+		return false
+	}
+	lost := s.presumed(now)
+	return lost == never || lost+settled > s.closes
+}
