@@ -3,6 +3,9 @@ package pathidle_test
 import (
 	"context"
 	"net"
+	"os"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +53,24 @@ func TestDuration(t *testing.T) {
 	assert.Equal(t, hour, new(pathidle.Options).Duration(0))
 	assert.Less(t, (&pathidle.Options{Max: time.Minute}).Duration(0), 75*time.Second)
 	assert.Greater(t, (&pathidle.Options{Connections: 1}).Duration(time.Minute), 3*minute)
+}
+
+// The table in docs/pathidle.md.
+func TestDurationsInTheDocs(t *testing.T) {
+	document, err := os.ReadFile("../docs/pathidle.md")
+	require.NoError(t, err)
+	rows := regexp.MustCompile(`(?m)^\| (\d+ s|nothing up to an hour) \| (\S+) \| (\S+) \|$`).FindAllStringSubmatch(string(document), -1)
+	require.Len(t, rows, 6)
+	for _, row := range rows {
+		o := pathidle.Options{}
+		limit, err := time.ParseDuration(strings.ReplaceAll(row[1], " ", ""))
+		if err == nil {
+			o.Max = 2 * limit
+		}
+		assert.Equal(t, row[2], o.Duration(limit).Round(time.Second).String(), row)
+		o.Connections = 4
+		assert.Equal(t, row[3], o.Duration(limit).Round(time.Second).String(), row)
+	}
 }
 
 func TestResult(t *testing.T) {
