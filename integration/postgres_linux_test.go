@@ -79,7 +79,7 @@ func sameSession(t *testing.T, session func(context.Context) (int, error)) func(
 
 // startPostgres serves a database cluster of its own, and returns how to reach
 // it. PostgreSQL refuses to run as root.
-func startPostgres(t *testing.T, host *netlab.Host) (dsn string) {
+func startPostgres(t *testing.T, host *netlab.Host, args ...string) (dsn string) {
 	t.Helper()
 	account, err := user.Lookup("postgres")
 	if err != nil {
@@ -108,8 +108,8 @@ func startPostgres(t *testing.T, host *netlab.Host) (dsn string) {
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte("host all all all trust\n"), 0o600))
 
-	cmd := as("postgres", "-D", data, "-h", host.IPv4, "-k", dir, "-F", "-c", "wal_level=logical",
-		"-c", "wal_sender_timeout=0", "-c", "autovacuum=off", "-c", "dynamic_shared_memory_type=mmap")
+	cmd := as("postgres", append([]string{"-D", data, "-h", host.IPv4, "-k", dir, "-F", "-c", "wal_level=logical",
+		"-c", "wal_sender_timeout=0", "-c", "autovacuum=off", "-c", "dynamic_shared_memory_type=mmap"}, args...)...)
 	startServer(t, host, cmd, "database system is ready to accept connections", syscall.SIGQUIT)
 	return "postgres://postgres@" + host.Address("tcp", 5432) + "/postgres?sslmode=disable"
 }

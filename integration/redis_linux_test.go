@@ -55,10 +55,10 @@ func TestRedis(t *testing.T) {
 	assert.Equal(t, "30s 5s 3", fmt.Sprint(held.Idle, held.Interval, held.Count), "docs/clients.md tells what go-redis sets")
 }
 
-func startRedis(t *testing.T, host *netlab.Host) (address string) {
+func startRedis(t *testing.T, host *netlab.Host, args ...string) (address string) {
 	t.Helper()
-	cmd := exec.Command(find(t, "redis-server"), "--bind", host.IPv4, "--port", "6379",
-		"--protected-mode", "no", "--save", "", "--dir", t.TempDir())
+	cmd := exec.Command(find(t, "redis-server"), append([]string{"--bind", host.IPv4, "--port", "6379",
+		"--protected-mode", "no", "--save", "", "--dir", t.TempDir()}, args...)...)
 	startServer(t, host, cmd, "Ready to accept connections", syscall.SIGTERM)
 	return host.Address("tcp", 6379)
 }
