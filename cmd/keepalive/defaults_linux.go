@@ -49,22 +49,23 @@ var sysctls = []struct {
 }
 
 func printDefaults(ctx context.Context, out term.Output) error {
-	var rows [][]string
+	t := term.Table{{Heading: "SYSCTL"}, {Heading: "VALUE", Right: true}, {}, {Heading: "SET BY"}}
 	for _, s := range sysctls {
+		name := "net.ipv4." + s.name
 		value, err := sysctl.Int(s.name)
 		if err != nil {
-			rows = append(rows, []string{"net.ipv4." + s.name, unknown, "", err.Error()})
+			t.Append(name, unknown, "", err.Error())
 			continue
 		}
-		rows = append(rows, []string{"net.ipv4." + s.name, strconv.Itoa(value), s.unit, origin("net.ipv4."+s.name, value, s.boot)})
+		t.Append(name, strconv.Itoa(value), s.unit, origin(name, value, s.boot))
 	}
-	printTable(out, []string{"SYSCTL", "VALUE", "", "SET BY"}, rows, 2)
+	t.Print(out)
 	fmt.Fprintln(out)
 	goes, err := ofGo(ctx)
 	if err != nil {
 		return err
 	}
-	rows = nil
+	t = term.Table{{Heading: "POLICY"}, {}, {Heading: "UNNOTICED", Right: true}, {Heading: "IN FLIGHT", Right: true}}
 	for _, p := range []struct {
 		name   string
 		config keepalive.Config
@@ -74,9 +75,9 @@ func printDefaults(ctx context.Context, out term.Output) error {
 		{"none", keepalive.Config{Disable: true}},
 	} {
 		idle, inFlight := unnoticed(p.config)
-		rows = append(rows, []string{p.name, p.config.String(), idle, inFlight})
+		t.Append(p.name, p.config.String(), idle, inFlight)
 	}
-	printTable(out, []string{"POLICY", "", "IDLE", "IN FLIGHT"}, rows, 3, 4)
+	t.Print(out)
 	return nil
 }
 

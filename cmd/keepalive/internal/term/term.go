@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
@@ -66,16 +65,3 @@ func (o Output) Paint(style Style, s string) string {
 	return text.Escape(s, text.Colors(style).EscapeSeq())
 }
 
-// Cut returns s without what does not fit into width characters, of which the
-// last then is "…". Escape sequences take no room. A width of 0 is no limit.
-func Cut(s string, width int) string {
-	if width <= 0 || text.StringWidthWithoutEscSequences(s) <= width {
-		return s
-	}
-	return text.Snip(s, width, "…")
-}
-
-// Pad returns s with blanks up to width characters.
-func Pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-text.StringWidthWithoutEscSequences(s)))
-}

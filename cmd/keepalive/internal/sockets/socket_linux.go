@@ -1,0 +1,130 @@
+package sockets
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive"
+)
+
+// Socket is a TCP socket of another process, as it is now.
+type Socket struct {
+	Holders       []Holder // who shares it, the process with the lowest id first
+	Local, Remote netip.AddrPort
+	State         State
+	MPTCP         bool
+	NetNS         uint64 // inode of the network namespace, 0 where that can't be read
+
+	Config keepalive.Config
+	Status keepalive.Status // zero for a listening socket
+
+	// Idle and InFlight are how long a dead peer goes unnoticed. For a
+	// listening socket they are those of connections that inherit its policy.
+	Idle, InFlight Unnoticed
+
+	fd        int
+	namespace *namespace
+}
+
+// Holder is a descriptor of a socket.
+type Holder struct {
+	Process
+	FD int
+}
+
+// A State is that of RFC 9293, section 3.3.2.
+type State uint8
+
+// States have the numbers of enum tcp_state in net/tcp_states.h.
+const (
+	Established State = 1
+	Closed      State = 7
+	Listen      State = 10
+)
+
+var stateNames = [...]string{
+	1: "established", "syn-sent", "syn-received", "fin-wait-1", "fin-wait-2", "time-wait", "closed",
+	"close-wait", "last-ack", "listen", "closing", "syn-received",
+}
+
+func (s State) String() string {
+	if int(s) >= len(stateNames) || stateNames[s] == "" {
+		return "unknown"
+	}
+	return stateNames[s]
+}
+
+// Get reads what the kernel holds now into Config, Status and what follows from
+// them.
+func (s *Socket) Get() error {
+	c := conn{raw: rawConn(s.fd)}
+	var err error
+	if s.Config, err = keepalive.Get(c); err != nil {
+		return err
+	}
+	s.Status = keepalive.Status{}
+	if s.State != Listen {
+		if s.Status, err = keepalive.Stat(c); err != nil {
+			return err
+		}
+	}
+	s.Idle, s.InFlight = s.unnoticedIdle(), s.unnoticedInFlight()
+	return nil
+}
+
+// Apply sets a policy, as [keepalive.Config.Apply] does, with the system
+// defaults of the socket's own namespace.
+func (s *Socket) Apply(c keepalive.Config) error {
+	apply := func() error { return c.Apply(conn{raw: rawConn(s.fd)}) }
+	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 {
+		return apply()
+	}
+	return s.namespace.do(apply)
+}
+
+// Defaults returns the policy of a new socket in the socket's namespace, with
+// keepalive on.
+func (s *Socket) Defaults() (c keepalive.Config, err error) {
+	err = s.namespace.do(func() error {
+		c, err = ofNewSocket()
+		return err
+	})
+	c.Disable = false
+	return c, err
+}
+
+func ofNewSocket() (keepalive.Config, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return keepalive.Config{}, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	return keepalive.Get(conn{raw: rawConn(fd)})
+}
+
+// conn is a connection for the library, which calls no method but SyscallConn.
+type conn struct {
+	net.Conn
+	raw rawConn
+}
+
+func (c conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+
+// rawConn is a descriptor.
+type rawConn int
+
+func (fd rawConn) Control(f func(fd uintptr)) error {
+	f(uintptr(fd))
+	return nil
+}
+
+func (fd rawConn) Read(func(fd uintptr) bool) error  { return errors.ErrUnsupported }
+func (fd rawConn) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }

@@ -1,0 +1,54 @@
+package sockets
+
+import (
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+)
+
+// Unnoticed is how long a dead peer goes unnoticed.
+type Unnoticed struct {
+	For   time.Duration
+	Never bool // it is noticed
+	Known bool // where not, it hangs on sysctls that the caller can't read
+}
+
+// Exceeds reports whether it is longer than limit, or not known to be shorter.
+func (u Unnoticed) Exceeds(limit time.Duration) bool { return !u.Known || u.Never || u.For > limit }
+
+// unnoticedIdle returns how long that is on an idle connection.
+func (s *Socket) unnoticedIdle() Unnoticed {
+	d, ok := s.Config.DetectionTime()
+	return Unnoticed{For: d, Never: !ok, Known: true}
+}
+
+// unnoticedInFlight returns how long that is for data in flight.
+func (s *Socket) unnoticedInFlight() Unnoticed {
+	if s.Config.UserTimeout != 0 {
+		d, _ := s.Config.UnackedTime()
+		return Unnoticed{For: d, Known: true}
+	}
+	return s.namespace.unnoticedInFlight(s.Config.MaxRTO)
+}
+
+// unnoticedInFlight returns how long that is without a UserTimeout. Nearly all
+// sockets of a namespace have the same MaxRTO, and it takes several calls to find
+// out, so each answer is kept.
+func (n *namespace) unnoticedInFlight(maxRTO time.Duration) Unnoticed {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u, ok := n.inFlight[maxRTO]
+	if ok {
+		return u
+	}
+	err := n.do(func() error {
+		u.For, u.Known = keepalive.Config{MaxRTO: maxRTO}.UnackedTime()
+		return nil
+	})
+	u.Known = u.Known && err == nil
+	if n.inFlight == nil {
+		n.inFlight = make(map[time.Duration]Unnoticed)
+	}
+	n.inFlight[maxRTO] = u
+	return u
+}

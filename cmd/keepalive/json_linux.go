@@ -1,0 +1,108 @@
+package main
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+)
+
+// fields is the documentation of object, in its order.
+const fields = `    processes            who shares the socket: pid, command, fd
+    state                as in RFC 9293: established, listen, close-wait and so on
+    local, remote        address and port, null where there is none
+    netns                inode of the network namespace, as lsns shows it; null where it can't be read
+    mptcp                whether it is a Multipath TCP socket
+    keepalive            whether SO_KEEPALIVE is on
+    idle, interval       TCP_KEEPIDLE, TCP_KEEPINTVL
+    count                TCP_KEEPCNT
+    user_timeout         TCP_USER_TIMEOUT, 0 for off
+    max_rto              TCP_RTO_MAX_MS, null where the socket has none
+    unnoticed_idle       how long a dead peer of the idle connection goes unnoticed, null for ever
+    unnoticed_in_flight  the same for data in flight, null where it hangs on sysctls that can't be read
+    heard                how long ago the peer was known to be there; this and the rest only of connections
+    probes               unanswered keepalive or zero-window probes
+    retransmits          retransmission timeouts in a row of the oldest data in flight
+    unacked              segments in flight
+    rtt                  smoothed round-trip time
+    suspect              whether the peer has stopped answering
+`
+
+// An object is what ls --json prints of a socket. Durations are in seconds.
+type object struct {
+	Processes         []objectProcess `json:"processes"`
+	State             string          `json:"state"`
+	Local             *netip.AddrPort `json:"local"`
+	Remote            *netip.AddrPort `json:"remote"`
+	NetNS             *uint64         `json:"netns"`
+	MPTCP             bool            `json:"mptcp"`
+	KeepAlive         bool            `json:"keepalive"`
+	Idle              seconds         `json:"idle"`
+	Interval          seconds         `json:"interval"`
+	Count             int             `json:"count"`
+	UserTimeout       seconds         `json:"user_timeout"`
+	MaxRTO            *seconds        `json:"max_rto"`
+	UnnoticedIdle     *seconds        `json:"unnoticed_idle"`
+	UnnoticedInFlight *seconds        `json:"unnoticed_in_flight"`
+	*objectStatus
+}
+
+type objectProcess struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	FD      int    `json:"fd"`
+}
+
+type objectStatus struct {
+	Heard       seconds `json:"heard"`
+	Probes      int     `json:"probes"`
+	Retransmits int     `json:"retransmits"`
+	Unacked     int     `json:"unacked"`
+	RTT         seconds `json:"rtt"`
+	Suspect     bool    `json:"suspect"`
+}
+
+type seconds float64
+
+func toSeconds(d time.Duration) seconds { return seconds(d.Seconds()) }
+
+// orNull returns nil for a value that is not there.
+func orNull[T any](v T, there bool) *T {
+	if !there {
+		return nil
+	}
+	return &v
+}
+
+func toObject(s *sockets.Socket) object {
+	c := s.Config
+	o := object{
+		State:             s.State.String(),
+		Local:             orNull(s.Local, s.Local.Port() != 0),
+		Remote:            orNull(s.Remote, s.Remote.IsValid()),
+		NetNS:             orNull(s.NetNS, s.NetNS != 0),
+		MPTCP:             s.MPTCP,
+		KeepAlive:         !c.Disable,
+		Idle:              toSeconds(c.Idle),
+		Interval:          toSeconds(c.Interval),
+		Count:             c.Count,
+		UserTimeout:       toSeconds(c.UserTimeout),
+		MaxRTO:            orNull(toSeconds(c.MaxRTO), c.MaxRTO != 0),
+		UnnoticedIdle:     orNull(toSeconds(s.Idle.For), !s.Idle.Never),
+		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known),
+	}
+	for _, h := range s.Holders {
+		o.Processes = append(o.Processes, objectProcess{h.PID, h.Command, h.FD})
+	}
+	if s.Status.Open {
+		o.objectStatus = &objectStatus{
+			Heard:       toSeconds(s.Status.SinceHeard()),
+			Probes:      s.Status.Probes,
+			Retransmits: s.Status.Retransmits,
+			Unacked:     s.Status.Unacked,
+			RTT:         toSeconds(s.Status.RTT),
+			Suspect:     s.Status.Suspect(),
+		}
+	}
+	return o
+}

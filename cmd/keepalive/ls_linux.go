@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+)
+
+func newLs() *cobra.Command {
+	var l ls
+	c := &cobra.Command{
+		Use:   "ls",
+		Short: "Show the policy of sockets, and how long their dead peers go unnoticed",
+		Long: `Ls shows every TCP socket that the caller may see, in whatever network
+namespace: who holds it, its keepalive policy, how long a dead peer of it goes
+unnoticed, and when the peer was last heard. Sockets that need attention come
+first: those whose peer has stopped answering, then those where a dead peer goes
+unnoticed for ever. Processes that the caller may not look into are counted in
+the last line, on stderr with --json.
+
+UNNOTICED is the longest that a dead peer of an idle connection goes unnoticed,
+"never" where keepalive is off: it never will be noticed. IN FLIGHT is the same
+for data in flight, "?" where that hangs on the sysctls of a network namespace
+that the caller may not enter. Both count from the last segment that arrived and
+may take 1/8 longer. For a listening socket they are those of connections that
+inherit its policy.
+
+Several flags of the same kind widen what is shown. Those of different kinds
+narrow it. --hang and --hang-in-flight leave out listening sockets, unless with
+--listen, and count "?" as too long. With them the exit code is 1 if there are
+any.
+
+--json prints an object for each socket, on a line of its own. Durations are
+numbers of seconds. Its fields are
+
+` + fields,
+		Example: `  keepalive ls
+  keepalive ls --command postgres --remote 10.0.0.0/8
+  keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
+  keepalive ls --suspect --watch 1s`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return l.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	l.selection.addFlags(c.Flags())
+	c.Flags().BoolVar(&l.json, "json", false, "print an object for each socket")
+	c.Flags().DurationVar(&l.watch, "watch", 0, "show it again after every `INTERVAL`, on a terminal in place")
+	c.MarkFlagsMutuallyExclusive("json", "watch")
+	return c
+}
+
+// ls is what the command is told to do.
+type ls struct {
+	selection selection
+	json      bool
+	watch     time.Duration
+}
+
+func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
+	switch {
+	case l.watch < 0:
+		return usageError{fmt.Errorf("--watch is %v, want a duration above zero, such as 1s", l.watch)}
+	case l.watch > 0:
+		return l.again(ctx, stdout)
+	case l.json:
+		return l.printJSON(stdout, stderr)
+	}
+	out := term.New(stdout)
+	lines, err := l.table(out)
+	if _, err := io.WriteString(out, strings.Join(lines, "")); err != nil {
+		return err
+	}
+	return err
+}
+
+func (l *ls) printJSON(stdout, stderr io.Writer) error {
+	f, err := sockets.Find()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriterSize(stdout, 64<<10)
+	encoder := json.NewEncoder(w)
+	n := 0
+	for s := range f.All() {
+		if !l.selection.has(s) {
+			continue
+		}
+		n++
+		if err := encoder.Encode(toObject(s)); err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, line := range closing(f.Refusals()) {
+		fmt.Fprintln(stderr, line)
+	}
+	return l.found(n)
+}
+
+// found is the result of having found n sockets.
+func (l *ls) found(n int) error {
+	if n > 0 && l.selection.hangs() {
+		return exitCode(exitWanting)
+	}
+	return nil
+}
+
+// table returns the lines of the table, and the result.
+func (l *ls) table(out term.Output) ([]string, error) {
+	f, err := sockets.Find()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var selected []*sockets.Socket
+	for s := range f.All() {
+		if l.selection.has(s) {
+			selected = append(selected, s)
+		}
+	}
+	slices.SortStableFunc(selected, compareAttention)
+	lines := renderSockets(out, selected)
+	for _, line := range closing(f.Refusals()) {
+		lines = append(lines, term.Cut(line, out.Width)+"\n")
+	}
+	return lines, l.found(len(selected))
+}
+
+// again shows the table until ctx ends.
+func (l *ls) again(ctx context.Context, stdout io.Writer) error {
+	tick := time.NewTicker(l.watch)
+	defer tick.Stop()
+	for first := true; ; first = false {
+		out := term.New(stdout) // of a terminal that may have changed its size
+		lines, result := l.table(out)
+		if _, failed := result.(exitCode); result != nil && !failed {
+			return result
+		}
+		if err := redraw(out, lines, first); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return result
+		}
+	}
+}
+
+// redraw prints lines in place of those before, as many as fit.
+func redraw(out term.Output, lines []string, first bool) error {
+	var b strings.Builder
+	switch {
+	case out.Terminal:
+		const home, clearLine, clearBelow = "\x1b[H", "\x1b[K", "\x1b[J"
+		b.WriteString(home)
+		for _, line := range lines[:min(len(lines), out.Height-1)] {
+			b.WriteString(strings.TrimSuffix(line, "\n") + clearLine + "\n")
+		}
+		b.WriteString(clearBelow)
+	default:
+		if !first {
+			b.WriteString("\n")
+		}
+		b.WriteString(strings.Join(lines, ""))
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// closing returns a line for each reason that kept the caller from looking into
+// processes.
+func closing(refusals []sockets.Refusal) []string {
+	counts := make(map[string]int)
+	var reasons []string
+	for _, r := range refusals {
+		if counts[r.Reason]++; counts[r.Reason] == 1 {
+			reasons = append(reasons, r.Reason)
+		}
+	}
+	if len(reasons) == 0 {
+		return nil
+	}
+	for i, reason := range reasons {
+		reasons[i] = fmt.Sprintf("%d: %s", counts[reason], reason)
+	}
+	noun := "processes"
+	if len(refusals) == 1 {
+		noun = "process"
+	}
+	return []string{fmt.Sprintf("%d %s could not be looked into (%s)", len(refusals), noun, strings.Join(reasons, "; "))}
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+)
+
+// compareAttention puts first what needs attention.
+func compareAttention(a, b *sockets.Socket) int {
+	return cmp.Or(
+		cmp.Compare(urgency(a), urgency(b)),
+		cmp.Compare(b.Idle.For, a.Idle.For),
+		cmp.Compare(a.Holders[0].Command, b.Holders[0].Command),
+		cmp.Compare(a.Holders[0].PID, b.Holders[0].PID),
+		cmp.Compare(a.Holders[0].FD, b.Holders[0].FD),
+	)
+}
+
+func urgency(s *sockets.Socket) int {
+	switch {
+	case s.Status.Suspect():
+		return 0
+	case s.State == sockets.Closed:
+		return 4
+	case s.State == sockets.Listen:
+		return 3
+	case s.Idle.Never:
+		return 1
+	}
+	return 2
+}
+
+// A column of the table of sockets.
+type column struct {
+	heading string
+	right   bool
+	cell    func(*sockets.Socket) (string, term.Style)
+	cut     func(s string, width int) string // nil where nothing may be cut
+}
+
+var (
+	processColumn = column{heading: "PROCESS", cell: plain(processes), cut: term.Cut}
+	localColumn   = column{heading: "LOCAL", cell: plain(func(s *sockets.Socket) string { return endpointText(s.Local) }), cut: term.CutLeft}
+	remoteColumn  = column{heading: "REMOTE", cell: remote, cut: term.CutLeft}
+	policyColumn  = column{heading: "KEEPALIVE", cell: policy}
+	idleColumn    = column{heading: "UNNOTICED", right: true, cell: unnoticedIdle}
+	flightColumn  = column{heading: "IN FLIGHT", right: true, cell: unnoticedInFlight}
+	heardColumn   = column{heading: "HEARD", right: true, cell: heard}
+
+	keepaliveColumns = []column{
+		{heading: "KEEPALIVE", cell: onOff},
+		{heading: "IDLE", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.Config.Idle) })},
+		{heading: "INTERVAL", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.Config.Interval) })},
+		{heading: "COUNT", right: true, cell: plain(func(s *sockets.Socket) string { return strconv.Itoa(s.Config.Count) })},
+		{heading: "USER TIMEOUT", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.UserTimeout) })},
+		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.MaxRTO) })},
+	}
+	answerColumns = []column{
+		{heading: "PROBES", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Probes })},
+		{heading: "RETRANS", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Retransmits })},
+	}
+	namespaceColumn = column{heading: "NETNS", right: true, cell: plain(func(s *sockets.Socket) string {
+		if s.NetNS == 0 {
+			return unknown
+		}
+		return strconv.FormatUint(s.NetNS, 10)
+	})}
+)
+
+// layouts are sets of columns, the widest first. A terminal gets the first that
+// fits, or the last, cut.
+func layouts() [][]column {
+	full := slices.Concat([]column{processColumn, localColumn, remoteColumn}, keepaliveColumns,
+		[]column{idleColumn, flightColumn, heardColumn}, answerColumns, []column{namespaceColumn})
+	return [][]column{
+		full, // pipes get this one
+		full[:len(full)-1],
+		slices.Concat([]column{processColumn, localColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
+		slices.Concat([]column{processColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
+		{processColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn},
+	}
+}
+
+func plain(text func(*sockets.Socket) string) func(*sockets.Socket) (string, term.Style) {
+	return func(s *sockets.Socket) (string, term.Style) { return text(s), term.Plain }
+}
+
+// processes names the program once, and the ids of all that share the socket.
+func processes(s *sockets.Socket) string {
+	var ids []string
+	for _, h := range s.Holders {
+		if id := strconv.Itoa(h.PID); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return fmt.Sprintf("%s[%s]", s.Holders[0].Command, strings.Join(ids, ","))
+}
+
+func endpointText(a netip.AddrPort) string {
+	switch {
+	case !a.IsValid() || a.Port() == 0 && a.Addr().IsUnspecified():
+		return "-"
+	case a.Addr().IsUnspecified():
+		return "*:" + strconv.Itoa(int(a.Port()))
+	}
+	return a.String()
+}
+
+// remote has the state in its place where the socket is not connected, or not to
+// both sides.
+func remote(s *sockets.Socket) (string, term.Style) {
+	switch {
+	case s.State == sockets.Established:
+		return endpointText(s.Remote), term.Plain
+	case s.Remote.IsValid():
+		return endpointText(s.Remote) + " " + s.State.String(), term.Faint
+	}
+	return s.State.String(), term.Faint
+}
+
+func onOff(s *sockets.Socket) (string, term.Style) {
+	if s.Config.Disable {
+		return "off", term.Warning
+	}
+	return "on", term.Good
+}
+
+// policy is all of it in short: idle/interval/count, and the others if they are
+// set.
+func policy(s *sockets.Socket) (string, term.Style) {
+	if s.Config.Disable {
+		return onOff(s)
+	}
+	return fmt.Sprintf("%s/%s/%d", short(s.Config.Idle), short(s.Config.Interval), s.Config.Count), term.Plain
+}
+
+func orDash(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return short(d)
+}
+
+func unnoticedIdle(s *sockets.Socket) (string, term.Style) {
+	if s.Idle.Never {
+		return never, connected(s, term.Alarm)
+	}
+	return short(s.Idle.For), attention(s, s.Idle.For)
+}
+
+func unnoticedInFlight(s *sockets.Socket) (string, term.Style) {
+	if !s.InFlight.Known {
+		return unknown, connected(s, term.Warning)
+	}
+	return short(s.InFlight.For), attention(s, s.InFlight.For)
+}
+
+// attention is due where a dead peer goes unnoticed for longer than an hour.
+func attention(s *sockets.Socket, d time.Duration) term.Style {
+	if d > time.Hour {
+		return connected(s, term.Warning)
+	}
+	return term.Plain
+}
+
+// connected returns the style for a socket that has a peer.
+func connected(s *sockets.Socket, style term.Style) term.Style {
+	if s.State == sockets.Listen || s.State == sockets.Closed {
+		return term.Plain
+	}
+	return style
+}
+
+func heard(s *sockets.Socket) (string, term.Style) {
+	if !s.Status.Open {
+		return "", term.Plain
+	}
+	style := term.Plain
+	if s.Status.Suspect() {
+		style = term.Alarm
+	}
+	d := s.Status.SinceHeard()
+	if d >= time.Second {
+		d = d.Truncate(time.Second)
+	}
+	return short(d), style
+}
+
+func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, term.Style) {
+	return func(s *sockets.Socket) (string, term.Style) {
+		switch n := count(s); {
+		case !s.Status.Open:
+			return "", term.Plain
+		case n > 0:
+			return strconv.Itoa(n), term.Alarm
+		default:
+			return "0", term.Faint
+		}
+	}
+}
+
+// renderSockets returns the lines of a table.
+func renderSockets(out term.Output, list []*sockets.Socket) []string {
+	rendered := make(map[string]term.Column)
+	var t term.Table
+	for _, layout := range layouts() {
+		t = nil
+		for _, c := range layout {
+			if _, ok := rendered[c.heading]; !ok {
+				rendered[c.heading] = c.render(out, list)
+			}
+			t = append(t, rendered[c.heading])
+		}
+		if out.Width == 0 || t.Width() <= out.Width {
+			break
+		}
+	}
+	return t.Lines(out)
+}
+
+func (c column) render(out term.Output, list []*sockets.Socket) term.Column {
+	r := term.Column{Heading: c.heading, Right: c.right, Cut: c.cut}
+	for _, s := range list {
+		text, style := c.cell(s)
+		r.Cells = append(r.Cells, out.Paint(style, text))
+	}
+	return r
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+)
+
+// A selection is what flags say of the sockets that are meant.
+type selection struct {
+	pids          []int
+	commands      []string
+	local, remote endpoints
+	listen        bool
+	suspect       bool
+	hang          limit
+	hangInFlight  limit
+}
+
+// addFlags defines the flags.
+func (s *selection) addFlags(flags *pflag.FlagSet) {
+	flags.IntSliceVar(&s.pids, "pid", nil, "only sockets of the process `P`")
+	flags.StringSliceVar(&s.commands, "command", nil, "only sockets of programs called `NAME`, as ps -C has it")
+	flags.Var(&s.remote, "remote", "only connections to or from `CIDR[:PORT]`, such as 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or :5432")
+	flags.Var(&s.local, "local", "only sockets with a local address in `CIDR[:PORT]`")
+	flags.BoolVar(&s.listen, "listen", false, "only listening sockets")
+	flags.BoolVar(&s.suspect, "suspect", false, "only connections whose peer has stopped answering")
+	flags.Var(&s.hang, "hang", "only where a dead peer of an idle connection goes unnoticed for ever, or longer than `LIMIT`")
+	flags.Var(&s.hangInFlight, "hang-in-flight", "only where data in flight to a dead peer goes unnoticed longer than `LIMIT`")
+	flags.Lookup("hang").NoOptDefVal = never
+}
+
+// isEmpty reports whether every socket is meant.
+func (s *selection) isEmpty() bool {
+	return len(s.pids)+len(s.commands)+len(s.local)+len(s.remote) == 0 && !s.listen && !s.suspect && !s.hangs()
+}
+
+func (s *selection) hangs() bool { return s.hang.set || s.hangInFlight.set }
+
+func (s *selection) has(socket *sockets.Socket) bool {
+	return s.hasHolder(socket.Holders) &&
+		s.local.has(socket.Local) && s.remote.has(socket.Remote) &&
+		(!s.listen || socket.State == sockets.Listen) &&
+		(!s.suspect || socket.Status.Suspect()) &&
+		(!s.hangs() || s.hasHang(socket))
+}
+
+// hasHolder compares names as far as the kernel keeps them.
+func (s *selection) hasHolder(holders []sockets.Holder) bool {
+	return slices.ContainsFunc(holders, func(h sockets.Holder) bool {
+		return (len(s.pids) == 0 || slices.Contains(s.pids, h.PID)) &&
+			(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool {
+				return name[:min(len(name), sockets.MaxCommand)] == h.Command
+			}))
+	})
+}
+
+// hasHang leaves listening sockets out unless they are asked for: they have no
+// peer.
+func (s *selection) hasHang(socket *sockets.Socket) bool {
+	switch socket.State {
+	case sockets.Closed:
+		return false
+	case sockets.Listen:
+		if !s.listen {
+			return false
+		}
+	}
+	return s.hang.exceededBy(socket.Idle) || s.hangInFlight.exceededBy(socket.InFlight)
+}
+
+// limit is the longest time that is all right. Without a value it is everything
+// but for ever.
+type limit struct {
+	time.Duration
+	set bool
+}
+
+func (l *limit) exceededBy(u sockets.Unnoticed) bool {
+	return l.set && u.Exceeds(l.Duration)
+}
+
+func (l *limit) Type() string { return "duration" }
+
+func (l *limit) String() string {
+	if !l.set {
+		return ""
+	}
+	return l.Duration.String()
+}
+
+func (l *limit) Set(s string) error {
+	if s == never {
+		*l = limit{1<<63 - 1, true}
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("%v is no limit, want a duration above zero, such as 10m", d)
+	}
+	if err == nil {
+		*l = limit{d, true}
+	}
+	return err
+}
+
+// endpoints are those of which one is meant, all if empty.
+type endpoints []endpoint
+
+// An endpoint is a set of addresses and a port.
+type endpoint struct {
+	prefix netip.Prefix // every address if invalid
+	port   uint16       // every port if 0
+}
+
+func (e endpoints) has(addr netip.AddrPort) bool {
+	return len(e) == 0 || slices.ContainsFunc(e, func(e endpoint) bool {
+		return addr.IsValid() && (e.port == 0 || e.port == addr.Port()) &&
+			(!e.prefix.IsValid() || e.prefix.Contains(addr.Addr().WithZone("")))
+	})
+}
+
+func (e *endpoints) Type() string { return "endpoint" }
+
+func (e *endpoints) String() string { return "" }
+
+func (e *endpoints) Set(s string) error {
+	parsed, err := parseEndpoint(s)
+	if err == nil {
+		*e = append(*e, parsed)
+	}
+	return err
+}
+
+func parseEndpoint(s string) (endpoint, error) {
+	var e endpoint
+	host, port := s, ""
+	bare := strings.Count(s, ":") > 1 && !strings.HasPrefix(s, "[") // IPv6 without a port
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !bare && !strings.HasSuffix(s, "]") {
+		host, port = s[:i], s[i+1:]
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return e, fmt.Errorf("port %q is no number from 1 to 65535", port)
+		}
+		e.port = uint16(n)
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if host == "" && port != "" {
+		return e, nil
+	}
+	if !strings.Contains(host, "/") {
+		addr, err := netip.ParseAddr(host)
+		if err != nil {
+			return e, fmt.Errorf("%q is no address, want one such as 10.0.0.0/8:5432, [2001:db8::/32]:443 or :5432", host)
+		}
+		e.prefix, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+		return e, err
+	}
+	prefix, err := netip.ParsePrefix(host)
+	if err != nil {
+		return e, fmt.Errorf("%q is no CIDR, want one such as 10.0.0.0/8", host)
+	}
+	e.prefix = prefix.Masked()
+	return e, nil
+}
