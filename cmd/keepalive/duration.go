@@ -5,12 +5,15 @@ import (
 	"time"
 )
 
-// short returns d as time.Duration does, without zero minutes and seconds at its
-// end, and to a tenth of a second where it is longer than one.
+// short returns d as time.Duration does, but rounded to what somebody who looks
+// at it cares for, and without zero minutes and seconds at its end.
 func short(d time.Duration) string {
-	if d > time.Second {
+	switch {
+	case d > time.Minute:
+		d = d.Round(time.Second)
+	case d > time.Second:
 		d = d.Round(100 * time.Millisecond)
-	} else {
+	default:
 		d = d.Round(time.Millisecond)
 	}
 	s := d.String()

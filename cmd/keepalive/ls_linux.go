@@ -105,7 +105,7 @@ func (l *ls) printJSON(stdout, stderr io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, line := range closing(f.Refusals()) {
+	for _, line := range closing(l.selection.refused(f.Refusals())) {
 		fmt.Fprintln(stderr, line)
 	}
 	return l.found(n)
@@ -134,7 +134,7 @@ func (l *ls) table(out term.Output) ([]string, error) {
 	}
 	slices.SortStableFunc(selected, compareAttention)
 	lines := renderSockets(out, selected)
-	for _, line := range closing(f.Refusals()) {
+	for _, line := range closing(l.selection.refused(f.Refusals())) {
 		lines = append(lines, term.Cut(line, out.Width)+"\n")
 	}
 	return lines, l.found(len(selected))

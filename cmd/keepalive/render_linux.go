@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -17,11 +18,18 @@ import (
 func compareAttention(a, b *sockets.Socket) int {
 	return cmp.Or(
 		cmp.Compare(urgency(a), urgency(b)),
-		cmp.Compare(b.Idle.For, a.Idle.For),
+		cmp.Compare(longest(b), longest(a)),
 		cmp.Compare(a.Holders[0].Command, b.Holders[0].Command),
 		cmp.Compare(a.Holders[0].PID, b.Holders[0].PID),
 		cmp.Compare(a.Holders[0].FD, b.Holders[0].FD),
 	)
+}
+
+func longest(s *sockets.Socket) time.Duration {
+	if s.Idle.Never {
+		return math.MaxInt64
+	}
+	return s.Idle.For
 }
 
 func urgency(s *sockets.Socket) int {
@@ -50,7 +58,8 @@ var (
 	processColumn = column{heading: "PROCESS", cell: plain(processes), cut: term.Cut}
 	localColumn   = column{heading: "LOCAL", cell: plain(func(s *sockets.Socket) string { return endpointText(s.Local) }), cut: term.CutLeft}
 	remoteColumn  = column{heading: "REMOTE", cell: remote, cut: term.CutLeft}
-	policyColumn  = column{heading: "KEEPALIVE", cell: policy}
+	peerColumn    = column{heading: "PEER", cell: peer, cut: term.CutLeft}
+	policyColumn  = column{heading: "POLICY", cell: policy}
 	idleColumn    = column{heading: "UNNOTICED", right: true, cell: unnoticedIdle}
 	flightColumn  = column{heading: "IN FLIGHT", right: true, cell: unnoticedInFlight}
 	heardColumn   = column{heading: "HEARD", right: true, cell: heard}
@@ -81,11 +90,11 @@ func layouts() [][]column {
 	full := slices.Concat([]column{processColumn, localColumn, remoteColumn}, keepaliveColumns,
 		[]column{idleColumn, flightColumn, heardColumn}, answerColumns, []column{namespaceColumn})
 	return [][]column{
-		full, // pipes get this one
+		full, // pipes get this one, terminals only where namespaces differ
 		full[:len(full)-1],
 		slices.Concat([]column{processColumn, localColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
-		slices.Concat([]column{processColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
-		{processColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn},
+		slices.Concat([]column{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
+		{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn},
 	}
 }
 
@@ -105,11 +114,8 @@ func processes(s *sockets.Socket) string {
 }
 
 func endpointText(a netip.AddrPort) string {
-	switch {
-	case !a.IsValid() || a.Port() == 0 && a.Addr().IsUnspecified():
+	if !a.IsValid() || a.Port() == 0 && a.Addr().IsUnspecified() {
 		return "-"
-	case a.Addr().IsUnspecified():
-		return "*:" + strconv.Itoa(int(a.Port()))
 	}
 	return a.String()
 }
@@ -126,9 +132,18 @@ func remote(s *sockets.Socket) (string, term.Style) {
 	return s.State.String(), term.Faint
 }
 
+// peer stands alone, so that of a listening socket it tells the address.
+func peer(s *sockets.Socket) (string, term.Style) {
+	text, style := remote(s)
+	if s.State == sockets.Listen {
+		text = "listen " + endpointText(s.Local)
+	}
+	return text, style
+}
+
 func onOff(s *sockets.Socket) (string, term.Style) {
 	if s.Config.Disable {
-		return "off", term.Warning
+		return "off", connected(s, term.Warning)
 	}
 	return "on", term.Good
 }
@@ -211,7 +226,11 @@ func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, 
 func renderSockets(out term.Output, list []*sockets.Socket) []string {
 	rendered := make(map[string]term.Column)
 	var t term.Table
-	for _, layout := range layouts() {
+	all := layouts()
+	if out.Terminal && !slices.ContainsFunc(list, func(s *sockets.Socket) bool { return s.NetNS != list[0].NetNS }) {
+		all = all[1:]
+	}
+	for _, layout := range all {
 		t = nil
 		for _, c := range layout {
 			if _, ok := rendered[c.heading]; !ok {

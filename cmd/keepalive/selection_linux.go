@@ -52,15 +52,26 @@ func (s *selection) has(socket *sockets.Socket) bool {
 		(!s.hangs() || s.hasHang(socket))
 }
 
-// hasHolder compares names as far as the kernel keeps them.
 func (s *selection) hasHolder(holders []sockets.Holder) bool {
-	return slices.ContainsFunc(holders, func(h sockets.Holder) bool {
-		return (len(s.pids) == 0 || slices.Contains(s.pids, h.PID)) &&
-			(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool {
-				return name[:min(len(name), sockets.MaxCommand)] == h.Command
-			}))
-	})
+	return slices.ContainsFunc(holders, func(h sockets.Holder) bool { return s.hasProcess(h.Process) })
 }
+
+// hasProcess compares names as far as the kernel keeps them.
+func (s *selection) hasProcess(p sockets.Process) bool {
+	return (len(s.pids) == 0 || slices.Contains(s.pids, p.PID)) &&
+		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool {
+			return name[:min(len(name), sockets.MaxCommand)] == p.Command
+		}))
+}
+
+// refused returns those of the refusals that can be about what is meant.
+func (s *selection) refused(refusals []sockets.Refusal) []sockets.Refusal {
+	return slices.DeleteFunc(refusals, func(r sockets.Refusal) bool { return !s.hasProcess(r.Process) })
+}
+
+// namesProcesses reports whether the processes that are meant are known, so that
+// to be refused one of them is a failure.
+func (s *selection) namesProcesses() bool { return len(s.pids)+len(s.commands) > 0 }
 
 // hasHang leaves listening sockets out unless they are asked for: they have no
 // peer.

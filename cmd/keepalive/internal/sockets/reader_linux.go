@@ -45,7 +45,7 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 		return
 	}
 	defer unix.Close(fd)
-	s := Socket{fd: fd}
+	s := Socket{Index: i, fd: fd}
 	ok, err := s.identify()
 	if ok {
 		s.namespace = r.found.namespaces.of(fd)

@@ -1,7 +1,9 @@
 package sockets
 
 import (
+	"debug/buildinfo"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 // Socket is a TCP socket of another process, as it is now.
 type Socket struct {
+	Index         int      // in Found
 	Holders       []Holder // who shares it, the process with the lowest id first
 	Local, Remote netip.AddrPort
 	State         State
@@ -128,3 +131,13 @@ func (fd rawConn) Control(f func(fd uintptr)) error {
 
 func (fd rawConn) Read(func(fd uintptr) bool) error  { return errors.ErrUnsupported }
 func (fd rawConn) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }
+
+// GoVersion returns the version of Go that built the program that holds the
+// socket, and false where it is no Go program or can't be read.
+func (s *Socket) GoVersion() (version string, ok bool) {
+	info, err := buildinfo.ReadFile(fmt.Sprintf("/proc/%d/exe", s.Holders[0].PID))
+	if err != nil {
+		return "", false
+	}
+	return info.GoVersion, true
+}

@@ -64,4 +64,3 @@ func (o Output) Paint(style Style, s string) string {
 	}
 	return text.Escape(s, text.Colors(style).EscapeSeq())
 }
-

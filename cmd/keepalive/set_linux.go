@@ -1,0 +1,200 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+)
+
+func newSet() *cobra.Command {
+	var s setter
+	c := &cobra.Command{
+		Use:   "set POLICY",
+		Short: "Change the policy of sockets while their programs run",
+		Long: `Set changes the policy of the sockets that the flags select, at least one flag
+is needed, and prints what each held before and what it holds after, read back
+from the kernel. The programs are not stopped and don't notice.
+
+POLICY changes what it names and turns keepalive on, or off with "off". What it
+leaves out stays as the socket has it. "default" puts the timing back to the
+sysctls of the socket's own network namespace, and turns the user timeout off. So
+do idle=0, interval=0, count=0 and user_timeout=0 for one option. The policy
+counts from then on: a probe that is overdue by it is sent at once.
+
+A listening socket takes the policy for connections to come. A program may write
+its own over it on each, as Go's net does. What is known of that is printed.
+
+A socket that is gone by the time it is to be changed is reported and left out.
+Where a process may not be looked into, the right that is missing is named. The
+exit code is 1 where the kernel refused something, or nothing was selected.`,
+		Example: `  keepalive set --command redis-server idle=1m,interval=5s,count=3
+  keepalive set --hang --dry-run idle=5m
+  keepalive set --pid 4711 --remote 10.0.0.0/8:5432 user_timeout=30s
+  keepalive set --listen --command postgres default`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if s.change, err = parseChange(args[0]); err != nil {
+				return err
+			}
+			s.out, s.stderr = term.New(c.OutOrStdout()), c.ErrOrStderr()
+			return s.run()
+		},
+	}
+	s.selection.addFlags(c.Flags())
+	c.Flags().BoolVar(&s.dryRun, "dry-run", false, "only say what would be set")
+	return c
+}
+
+// setter is what the command is told to do.
+type setter struct {
+	selection selection
+	change    change
+	dryRun    bool
+
+	out    term.Output
+	stderr io.Writer
+	failed bool
+}
+
+func (s *setter) run() error {
+	if s.selection.isEmpty() {
+		return usageError{errors.New("every socket is selected, want a flag that says which, such as --pid, --command or --remote")}
+	}
+	f, err := sockets.Find()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	all := slices.Collect(f.All())
+	selected := slices.DeleteFunc(slices.Clone(all), func(socket *sockets.Socket) bool { return !s.selection.has(socket) })
+	slices.SortStableFunc(selected, compareAttention)
+	r := f.NewReader()
+	for _, socket := range selected {
+		gone := true
+		r.Read(socket.Index, func(now *sockets.Socket) {
+			gone = false
+			s.set(now, all)
+		})
+		if gone {
+			s.say(socket, "gone since")
+		}
+	}
+	r.Close()
+	return s.result(len(selected), s.selection.refused(f.Refusals()))
+}
+
+// set changes the socket, and says how.
+func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
+	before := socket.Config
+	after, err := s.change.of(socket)
+	if err == nil && !s.dryRun {
+		err = socket.Apply(after)
+		if err == nil {
+			err = socket.Get()
+		}
+		after = socket.Config
+	}
+	if err != nil {
+		s.failed = true
+		where := ""
+		if socket.MPTCP {
+			where = " on a Multipath TCP socket"
+		}
+		s.say(socket, "refused: "+strings.TrimPrefix(err.Error(), "keepalive: ")+where)
+		return
+	}
+	s.say(socket, s.difference(before, after))
+	if socket.State == sockets.Listen {
+		was := *socket
+		was.Config = before
+		fmt.Fprintln(s.out, "    "+inheritance(&was, all))
+	}
+}
+
+func (s *setter) difference(before, after keepalive.Config) string {
+	if before == after {
+		return "unchanged: " + after.String()
+	}
+	line := before.String() + " → " + after.String()
+	if s.out.Width > 0 && len(line)+4 > s.out.Width {
+		line = strings.Replace(line, " → ", "\n  → ", 1)
+	}
+	return line
+}
+
+// say prints something about a socket, in a pipe on one line.
+func (s *setter) say(socket *sockets.Socket, what string) {
+	peer, _ := remote(socket)
+	name := fmt.Sprintf("%s %s %s", s.out.Paint(term.Heading, processes(socket)), endpointText(socket.Local), peer)
+	if s.out.Terminal {
+		fmt.Fprintf(s.out, "%s\n    %s\n", name, what)
+		return
+	}
+	fmt.Fprintf(s.out, "%s: %s\n", name, what)
+}
+
+func (s *setter) result(selected int, refusals []sockets.Refusal) error {
+	if s.selection.namesProcesses() {
+		for _, r := range refusals {
+			s.failed = true
+			fmt.Fprintln(s.stderr, "keepalive:", r)
+		}
+	} else {
+		for _, line := range closing(refusals) {
+			fmt.Fprintln(s.stderr, line)
+		}
+	}
+	switch {
+	case s.failed:
+		return exitCode(exitWanting)
+	case selected == 0:
+		return errors.New("no socket is selected that the caller may see")
+	case s.dryRun:
+		fmt.Fprintln(s.stderr, "Nothing was set (--dry-run).")
+	}
+	return nil
+}
+
+// inheritance says what is known of whether connections keep what they inherit
+// from a listening socket.
+func inheritance(listener *sockets.Socket, all []*sockets.Socket) string {
+	open, same := 0, 0
+	for _, s := range all {
+		if s.Status.Open && s.NetNS == listener.NetNS && s.Local.Port() == listener.Local.Port() {
+			open++
+			if s.Config == listener.Config {
+				same++
+			}
+		}
+	}
+	version, isGo := listener.GoVersion()
+	switch {
+	case open > 0 && same == open:
+		return fmt.Sprintf("The program seems to leave it alone: %s what it held.", hold(open, open))
+	case isGo:
+		return "The program is Go's (" + version + "): net writes 15 s, 15 s and 9 over it on each connection, unless told KeepAlive: -1."
+	case open > 0:
+		return fmt.Sprintf("The program seems to write over it: %s something else.", hold(open-same, open))
+	}
+	return "No open connection shows whether the program writes over it."
+}
+
+func hold(n, of int) string {
+	switch {
+	case of == 1:
+		return "its open connection holds"
+	case n == of:
+		return fmt.Sprintf("its %d open connections hold", of)
+	case n == 1:
+		return fmt.Sprintf("1 of its %d open connections holds", of)
+	}
+	return fmt.Sprintf("%d of its %d open connections hold", n, of)
+}
