@@ -9,20 +9,21 @@ import (
 
 // fields is the documentation of object, in its order.
 const fields = `    processes            who shares the socket: pid, command, fd
-    state                as in RFC 9293: established, listen, close-wait and so on
+    state                established, listen, close-wait: RFC 9293
     local, remote        address and port, null where there is none
-    netns                inode of the network namespace, as lsns shows it; null where it can't be read
+    netns                inode of the network namespace, null where unknown
     mptcp                whether it is a Multipath TCP socket
     keepalive            whether SO_KEEPALIVE is on
     idle, interval       TCP_KEEPIDLE, TCP_KEEPINTVL
     count                TCP_KEEPCNT
     user_timeout         TCP_USER_TIMEOUT, 0 for off
     max_rto              TCP_RTO_MAX_MS, null where the socket has none
-    unnoticed_idle       how long a dead peer of the idle connection goes unnoticed, null for ever
-    unnoticed_in_flight  the same for data in flight, null where it hangs on sysctls that can't be read
-    heard                how long ago the peer was known to be there; this and the rest only of connections
+    unnoticed_idle       UNNOTICED, null for "never"
+    unnoticed_in_flight  IN FLIGHT, null for "?"
+and for connections
+    heard                since the peer was known to be there
     probes               unanswered keepalive or zero-window probes
-    retransmits          retransmission timeouts in a row of the oldest data in flight
+    retransmits          retransmission timeouts in a row
     unacked              segments in flight
     rtt                  smoothed round-trip time
     suspect              whether the peer has stopped answering
@@ -44,7 +45,7 @@ type object struct {
 	MaxRTO            *seconds        `json:"max_rto"`
 	UnnoticedIdle     *seconds        `json:"unnoticed_idle"`
 	UnnoticedInFlight *seconds        `json:"unnoticed_in_flight"`
-	*objectStatus
+	*objectStatus                     // of a connection
 }
 
 type objectProcess struct {

@@ -28,22 +28,31 @@ first: those whose peer has stopped answering, then those where a dead peer goes
 unnoticed for ever. Processes that the caller may not look into are counted in
 the last line, on stderr with --json.
 
-UNNOTICED is the longest that a dead peer of an idle connection goes unnoticed,
-"never" where keepalive is off: it never will be noticed. IN FLIGHT is the same
-for data in flight, "?" where that hangs on the sysctls of a network namespace
-that the caller may not enter. Both count from the last segment that arrived and
-may take 1/8 longer. For a listening socket they are those of connections that
-inherit its policy.
+UNNOTICED is how long a dead peer of an idle connection goes unnoticed, counted
+from the last segment that arrived, "never" where it does for ever. IN FLIGHT is
+the same for data in flight, counted from its first retransmission, "?" where it
+hangs on the sysctls of a network namespace that the caller may not enter. The
+kernel's timers may take 1/8 longer. Of a listening socket it is what connections
+inherit. HEARD is how long ago the peer was known to be there. PROBES and RETRANS
+are what it has left unanswered.
 
-Several flags of the same kind widen what is shown. Those of different kinds
-narrow it. --hang and --hang-in-flight leave out listening sockets, unless with
---listen, and count "?" as too long. With them the exit code is 1 if there are
-any.
+The flags say which sockets are shown. CIDR[:PORT] is such as 10.0.0.0/8:5432,
+[2001:db8::/32]:443, 10.0.0.1 or :5432. A flag that is given twice means either.
+Flags of different names must all be met.
+
+--hang without a limit shows where a dead peer goes unnoticed for ever. It and
+--hang-in-flight count "?" as too long, and leave listening sockets out, unless
+--listen is given. The exit code is 1 if there are any, so that they can guard a
+deployment.
 
 --json prints an object for each socket, on a line of its own. Durations are
-numbers of seconds. Its fields are
+numbers of seconds. The fields are
 
-` + fields,
+` + fields + `
+This makes a file for the textfile collector of Prometheus' node_exporter:
+
+    ` + prometheus + `
+`,
 		Example: `  keepalive ls
   keepalive ls --command postgres --remote 10.0.0.0/8
   keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
@@ -59,6 +68,9 @@ numbers of seconds. Its fields are
 	c.MarkFlagsMutuallyExclusive("json", "watch")
 	return c
 }
+
+// prometheus is a line for a shell. The sort puts the lines of a metric together.
+const prometheus = `keepalive ls --json | jq -r '"{command=\(.processes[0].command|@json),pid=\"\(.processes[0].pid)\",fd=\"\(.processes[0].fd)\",local=\"\(.local)\",remote=\"\(.remote)\"} " as $labels | "keepalive_unnoticed_idle_seconds\($labels)\(.unnoticed_idle // "+Inf")", "keepalive_suspect\($labels)\(if .suspect then 1 else 0 end)"' | sort > keepalive.prom`
 
 // ls is what the command is told to do.
 type ls struct {

@@ -26,14 +26,14 @@ type selection struct {
 
 // addFlags defines the flags.
 func (s *selection) addFlags(flags *pflag.FlagSet) {
-	flags.IntSliceVar(&s.pids, "pid", nil, "only sockets of the process `P`")
-	flags.StringSliceVar(&s.commands, "command", nil, "only sockets of programs called `NAME`, as ps -C has it")
-	flags.Var(&s.remote, "remote", "only connections to or from `CIDR[:PORT]`, such as 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or :5432")
-	flags.Var(&s.local, "local", "only sockets with a local address in `CIDR[:PORT]`")
-	flags.BoolVar(&s.listen, "listen", false, "only listening sockets")
-	flags.BoolVar(&s.suspect, "suspect", false, "only connections whose peer has stopped answering")
-	flags.Var(&s.hang, "hang", "only where a dead peer of an idle connection goes unnoticed for ever, or longer than `LIMIT`")
-	flags.Var(&s.hangInFlight, "hang-in-flight", "only where data in flight to a dead peer goes unnoticed longer than `LIMIT`")
+	flags.IntSliceVar(&s.pids, "pid", nil, "of the process with the id `P`")
+	flags.StringSliceVar(&s.commands, "command", nil, "of programs called `NAME`, as ps -C has it")
+	flags.Var(&s.local, "local", "with a local address in `CIDR[:PORT]`")
+	flags.Var(&s.remote, "remote", "with a remote address in `CIDR[:PORT]`")
+	flags.BoolVar(&s.listen, "listen", false, "listening sockets")
+	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
+	flags.Var(&s.hang, "hang", "where UNNOTICED is longer than `LIMIT`")
+	flags.Var(&s.hangInFlight, "hang-in-flight", "where IN FLIGHT is longer than `LIMIT`")
 	flags.Lookup("hang").NoOptDefVal = never
 }
 

@@ -19,22 +19,23 @@ func newSet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set POLICY",
 		Short: "Change the policy of sockets while their programs run",
-		Long: `Set changes the policy of the sockets that the flags select, at least one flag
-is needed, and prints what each held before and what it holds after, read back
-from the kernel. The programs are not stopped and don't notice.
+		Long: `Set changes the policy of the sockets that the flags select, as those of
+keepalive ls, and prints what each held before and what it holds after, read
+back from the kernel. At least one flag is needed. The programs are not stopped
+and don't notice.
 
-POLICY changes what it names and turns keepalive on, or off with "off". What it
-leaves out stays as the socket has it. "default" puts the timing back to the
-sysctls of the socket's own network namespace, and turns the user timeout off. So
-do idle=0, interval=0, count=0 and user_timeout=0 for one option. The policy
-counts from then on: a probe that is overdue by it is sent at once.
+POLICY changes what it names and turns keepalive on, or off where it says "off".
+What it leaves out stays as the socket has it. "default" puts the timing back to
+the sysctls of the socket's own network namespace, and turns the user timeout off;
+idle=0, interval=0, count=0 and user_timeout=0 do so for one option. The policy
+counts from then on. A probe that is overdue by it is sent at once.
 
 A listening socket takes the policy for connections to come. A program may write
 its own over it on each, as Go's net does. What is known of that is printed.
 
 A socket that is gone by the time it is to be changed is reported and left out.
 Where a process may not be looked into, the right that is missing is named. The
-exit code is 1 where the kernel refused something, or nothing was selected.`,
+exit code is 1 where something was refused, or no socket is selected.`,
 		Example: `  keepalive set --command redis-server idle=1m,interval=5s,count=3
   keepalive set --hang --dry-run idle=5m
   keepalive set --pid 4711 --remote 10.0.0.0/8:5432 user_timeout=30s

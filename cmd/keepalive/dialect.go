@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+)
+
+// A dialect is how a program's settings say a policy.
+type dialect struct {
+	name  string
+	lines []string // those that begin with # say what the program can't
+}
+
+// dialects returns c in the words of other programs. c has whole seconds, as
+// those of [keepalive.Plan].
+func dialects(t keepalive.Target, c keepalive.Config) []dialect {
+	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
+	return []dialect{
+		{"PostgreSQL", timeoutLine(c, "tcp_user_timeout = %d", fmt.Sprintf("tcp_keepalives_idle = %d", idle),
+			fmt.Sprintf("tcp_keepalives_interval = %d", interval), fmt.Sprintf("tcp_keepalives_count = %d", c.Count))},
+		{"libpq", []string{libpq(c, idle, interval)}},
+		{"Redis", redis(t, c)},
+		{"MariaDB", cannot(c, fmt.Sprintf("tcp_keepalive_time = %d", idle),
+			fmt.Sprintf("tcp_keepalive_interval = %d", interval), fmt.Sprintf("tcp_keepalive_probes = %d", c.Count))},
+		{"nginx", cannot(c, fmt.Sprintf("listen 443 so_keepalive=%ds:%ds:%d;", idle, interval, c.Count),
+			"# to upstreams: proxy_socket_keepalive on; takes the sysctls")},
+		{"HAProxy", haproxy(c, idle, interval)},
+		{"sshd", []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data:",
+			fmt.Sprintf("ClientAliveInterval %d", sshInterval(c)), fmt.Sprintf("ClientAliveCountMax %d", c.Count)}},
+		{"systemd .socket", cannot(c, "KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
+			fmt.Sprintf("KeepAliveIntervalSec=%d", interval), fmt.Sprintf("KeepAliveProbes=%d", c.Count))},
+		{"sysctl.d", sysctlLines(c, idle, interval)},
+	}
+}
+
+// timeoutLine appends the setting for the user timeout, in milliseconds, where
+// there is one.
+func timeoutLine(c keepalive.Config, format string, lines ...string) []string {
+	if c.UserTimeout != 0 {
+		lines = append(lines, fmt.Sprintf(format, c.UserTimeout/time.Millisecond))
+	}
+	return lines
+}
+
+// cannot is for programs that have no setting for the user timeout.
+func cannot(c keepalive.Config, lines ...string) []string {
+	if c.UserTimeout != 0 {
+		lines = append(lines, "# can't say user_timeout")
+	}
+	return lines
+}
+
+func libpq(c keepalive.Config, idle, interval int) string {
+	line := fmt.Sprintf("keepalives=1 keepalives_idle=%d keepalives_interval=%d keepalives_count=%d", idle, interval, c.Count)
+	if c.UserTimeout != 0 {
+		line += fmt.Sprintf(" tcp_user_timeout=%d", c.UserTimeout/time.Millisecond)
+	}
+	return line
+}
+
+// redis has one number: it makes three probes a third of it apart
+// (anetKeepAlive in src/anet.c).
+func redis(t keepalive.Target, c keepalive.Config) []string {
+	for n := c.Idle; n >= time.Second; n -= time.Second {
+		said := keepalive.Config{Idle: n, Interval: max(time.Second, (n / 3).Truncate(time.Second)), Count: 3}
+		if meets(said, t) {
+			return cannot(c, fmt.Sprintf("tcp-keepalive %d", n/time.Second),
+				fmt.Sprintf("# means %v", said))
+		}
+	}
+	return []string{"# can't say it"}
+}
+
+// meets reports whether c does what t demands of an idle connection, as
+// [keepalive.Plan] counts.
+func meets(c keepalive.Config, t keepalive.Target) bool {
+	detection, _ := c.DetectionTime()
+	return (t.Detect == 0 || detection*9/8 <= t.Detect) &&
+		(t.IdleLimit == 0 || (c.Idle+c.Interval)*9/8 < t.IdleLimit)
+}
+
+func haproxy(c keepalive.Config, idle, interval int) []string {
+	var lines []string
+	for _, side := range []string{"cli", "srv"} {
+		lines = append(lines, fmt.Sprintf("option %stcpka", side), fmt.Sprintf("%stcpka-idle %ds", side, idle),
+			fmt.Sprintf("%stcpka-intvl %ds", side, interval), fmt.Sprintf("%stcpka-cnt %d", side, c.Count))
+	}
+	return timeoutLine(c, "# and on each bind and server line: tcp-ut %dms", lines...)
+}
+
+// sshInterval asks Count times within the same time. The server gives up when
+// Count questions are unanswered and the next is due.
+func sshInterval(c keepalive.Config) int {
+	detection, _ := c.DetectionTime()
+	return max(1, int(detection/time.Second)/(c.Count+1))
+}
+
+func sysctlLines(c keepalive.Config, idle, interval int) []string {
+	lines := []string{
+		fmt.Sprintf("net.ipv4.tcp_keepalive_time = %d", idle),
+		fmt.Sprintf("net.ipv4.tcp_keepalive_intvl = %d", interval),
+		fmt.Sprintf("net.ipv4.tcp_keepalive_probes = %d", c.Count),
+	}
+	if c.MaxRTO != 0 {
+		lines = append(lines, fmt.Sprintf("net.ipv4.tcp_rto_max_ms = %d", c.MaxRTO/time.Millisecond))
+	}
+	if c.UserTimeout != 0 {
+		lines = append(lines, "# there is none for user_timeout")
+	}
+	return append(lines, "# for sockets with SO_KEEPALIVE whose program sets no timing of its own")
+}

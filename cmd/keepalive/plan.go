@@ -1,0 +1,99 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+)
+
+func newPlan() *cobra.Command {
+	var target keepalive.Target
+	c := &cobra.Command{
+		Use:   "plan",
+		Short: "Find the policy for a demand, and say it to other programs",
+		Long: `Plan finds the policy that notices a dead peer in time and keeps a path open, and
+prints it
+
+    as the text that "keepalive set" and the Go package read
+    as a Go literal
+    as a timeline, drawn to scale
+    as the settings of other programs, or what these can't say
+    as the lines of a file for sysctl.d(5) that set it for the whole machine
+
+Timers that are 1/8 late and one lost probe are allowed for. The timeline shows
+timers that are on time. It does not change anything.`,
+		Example: `  keepalive plan --detect 45s --idle-limit 350s
+  keepalive plan --detect 2m --unacked --slow-reads`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			policy, err := keepalive.Plan(target)
+			if err != nil {
+				return usageError{inFlags(err)}
+			}
+			return printPlan(term.New(c.OutOrStdout()), target, policy)
+		},
+	}
+	flags := c.Flags()
+	flags.DurationVar(&target.Detect, "detect", 0, "within what `TIME` a dead peer has to be noticed")
+	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "the shortest `TIME` after which a firewall, NAT or balancer on the path forgets an idle connection")
+	flags.BoolVar(&target.Unacked, "unacked", false, "notice it with data in flight too: sets the user timeout, which also ends a live peer that stops reading")
+	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, spare a live peer that stops reading: sets max_rto instead, which takes Linux 6.15")
+	return c
+}
+
+// inFlags names the flags in place of the fields of [keepalive.Target].
+func inFlags(err error) error {
+	return errors.New(strings.NewReplacer("keepalive: ", "", "Target demands", "this demands",
+		"Detect", "--detect", "IdleLimit", "--idle-limit", "Unacked", "--unacked", "SlowReads", "--slow-reads").Replace(err.Error()))
+}
+
+func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
+	heading := func(s string) { fmt.Fprintln(out, out.Paint(term.Heading, s)) }
+	heading("Policy")
+	fmt.Fprintf(out, "  %v\n  %s\n\n", c, goLiteral(c))
+	heading("Timeline")
+	for _, line := range timeline(t, c, cmp.Or(out.Width, 80)-4) {
+		fmt.Fprintf(out, "  %s\n", strings.TrimRight(line, " "))
+	}
+	fmt.Fprintln(out)
+	heading("Elsewhere")
+	table := term.Table{{}, {}}
+	for _, d := range dialects(t, c) {
+		name := d.name
+		for _, line := range d.lines {
+			table.Append("  "+name, line)
+			name = ""
+		}
+	}
+	_, err := fmt.Fprint(out, strings.Join(table.Lines(out)[1:], ""))
+	return err
+}
+
+// goLiteral returns c as Go source.
+func goLiteral(c keepalive.Config) string {
+	var fields []string
+	duration := func(name string, d time.Duration) {
+		switch {
+		case d == 0:
+		case d%time.Second == 0:
+			fields = append(fields, fmt.Sprintf("%s: %d * time.Second", name, d/time.Second))
+		default:
+			fields = append(fields, fmt.Sprintf("%s: %d * time.Millisecond", name, d/time.Millisecond))
+		}
+	}
+	duration("Idle", c.Idle)
+	duration("Interval", c.Interval)
+	if c.Count != 0 {
+		fields = append(fields, fmt.Sprintf("Count: %d", c.Count))
+	}
+	duration("UserTimeout", c.UserTimeout)
+	duration("MaxRTO", c.MaxRTO)
+	return "keepalive.Config{" + strings.Join(fields, ", ") + "}"
+}
