@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// asCommand makes the test binary the command, race detector and all.
+const asCommand = "KEEPALIVE_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
+	netlab.Main(m)
+}
+
+// command returns the command, which sees the sockets of this process too.
+func command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return cmd
+}
+
+// result is what came of a command.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func runCommand(t testing.TB, args ...string) result {
+	t.Helper()
+	return finish(t, command(t, args...))
+}
+
+func finish(t testing.TB, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		require.NoError(t, err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// list runs ls --json.
+func list(t testing.TB, args ...string) []object {
+	t.Helper()
+	r := runCommand(t, append([]string{"ls", "--json"}, args...)...)
+	require.Contains(t, []int{exitDone, exitWanting}, r.code, r.stderr)
+	return objects(t, r.stdout)
+}
+
+func objects(t testing.TB, lines string) (list []object) {
+	t.Helper()
+	for d := json.NewDecoder(strings.NewReader(lines)); ; {
+		o := object{objectStatus: new(objectStatus)} // which json does not make
+		err := d.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		require.NoError(t, err)
+		list = append(list, o)
+	}
+}
+
+// pid is the value of a flag.
+func pid(cmd *exec.Cmd) string { return fmt.Sprint(cmd.Process.Pid) }
+
+// start starts a program that ends with the test, in the network namespace of
+// the calling thread. It returns what the program prints.
+func start(t testing.TB, cmd *exec.Cmd) *output {
+	t.Helper()
+	out := new(output)
+	cmd.Stdout, cmd.Stderr = out, out
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true // servers fork
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrPermission) {
+		netlab.Skip(t, err)
+	} else {
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		cmd.Wait()
+	})
+	return out
+}
+
+// output is what a program has printed so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// await waits until the program has printed something.
+func (o *output) await(t testing.TB, pattern string) {
+	t.Helper()
+	expr := regexp.MustCompile(pattern)
+	require.Eventually(t, func() bool { return expr.MatchString(o.String()) }, time.Minute, 10*time.Millisecond,
+		"%q in %v", pattern, o)
+}
+
+// dial connects to a server of the same namespace as soon as it listens.
+func dial(t testing.TB, address string) *net.TCPConn {
+	t.Helper()
+	for giveUp := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			t.Cleanup(func() {
+				conn.(*net.TCPConn).SetLinger(0) // nobody waits for a silenced peer
+				conn.Close()
+			})
+			return conn.(*net.TCPConn)
+		}
+		require.True(t, time.Now().Before(giveUp), "%v", err)
+	}
+}
+
+// lookPath returns a program of Debian's, or skips the test.
+func lookPath(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		netlab.Skip(t, fmt.Errorf("%w: .ci/run installs it", err))
+	}
+	return path
+}
+
+var buildServer = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "keepalive")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "goserver")
+	cmd := exec.Command("go", "build", "-o", path, "./testdata/server")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	os.Chmod(dir, 0o755)
+	return path, err
+})
+
+// startGo starts a static Go program that serves on an address.
+func startGo(t testing.TB, address string) (*exec.Cmd, *output) {
+	t.Helper()
+	path, err := buildServer()
+	require.NoError(t, err)
+	cmd := exec.Command(path, address)
+	out := start(t, cmd)
+	out.await(t, "listening")
+	return cmd, out
+}
+
+func startRedis(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(lookPath(t, "redis-server"), append([]string{"--bind", "127.0.0.1", "--port", "6379", "--save", ""}, args...)...)
+	cmd.Dir = t.TempDir()
+	start(t, cmd)
+	return cmd
+}
+
+// value returns what v points to, and fails where that is nothing.
+func value[T any](t testing.TB, v *T) T {
+	t.Helper()
+	if !assert.NotNil(t, v) {
+		return *new(T)
+	}
+	return *v
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Redis has 300 s, 100 s and 3 on what it accepts. The policy that is set counts
+// instead: it is read back, ss sees the timer follow, and a peer that falls
+// silent is noticed within it.
+func TestSetOnRedis(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	chosen := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
+	before := list(t, chosen...)
+	require.Len(t, before, 1)
+	assert.Equal(t, 300.0, float64(before[0].Idle))
+	assert.Regexp(t, `timer:\(keepalive,[45]min`, ss(t, conn))
+
+	r := runCommand(t, append([]string{"set", "idle=30s,count=2"}, chosen...)...)
+	require.Equal(t, exitDone, r.code, r.stderr)
+	assert.Contains(t, r.stdout, fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 %s: ", pid(server), conn.LocalAddr()))
+	assert.Contains(t, r.stdout, "idle=5m0s,interval=1m40s,count=3")
+	assert.Contains(t, r.stdout, " → idle=30s,interval=1m40s,count=2", "what the policy leaves out stays")
+	assert.Regexp(t, `timer:\(keepalive,[123]\dsec`, ss(t, conn))
+	after := list(t, chosen...)
+	require.Len(t, after, 1)
+	assert.Equal(t, "30 100 2", fmt.Sprint(after[0].Idle, after[0].Interval, after[0].Count))
+	assert.Equal(t, 230.0, float64(value(t, after[0].UnnoticedIdle)))
+
+	ask(t, conn)
+	r = runCommand(t, append([]string{"set", "idle=1s,interval=1s,count=3"}, chosen...)...)
+	require.Equal(t, exitDone, r.code, r.stderr)
+	ask(t, conn)
+	heard := time.Now()
+	netlab.MustSilence(t, conn)
+	suspect := false
+	for len(list(t, chosen...)) > 0 {
+		suspect = suspect || len(list(t, append(chosen, "--suspect")...)) > 0
+		require.Less(t, time.Since(heard), 20*time.Second, "the peer is not given up")
+	}
+	noticed := time.Since(heard)
+	assert.True(t, suspect, "ls --suspect has not shown the connection")
+	assert.Greater(t, noticed, 3900*time.Millisecond, "1 s and three probes a second apart")
+	t.Logf("given up %v after it was heard", noticed)
+}
+
+// ask has the server answer, so that nothing is in flight.
+func ask(t testing.TB, conn net.Conn) {
+	t.Helper()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	_, err := conn.Write([]byte("PING\r\n"))
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "+PONG\r\n", line)
+}
+
+// ss returns what ss shows of the other end of a connection.
+func ss(t testing.TB, conn net.Conn) string {
+	t.Helper()
+	out, err := exec.Command(lookPath(t, "ss"), "-tnpoH", "src", conn.RemoteAddr().String(), "dst", conn.LocalAddr().String()).Output()
+	require.NoError(t, err)
+	return string(out)
+}
+
+// A static Go program can't be reached by LD_PRELOAD. It says itself that its
+// peer is lost.
+func TestSetOnStaticGo(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server, out := startGo(t, "127.0.0.1:7000")
+	conn := dial(t, "127.0.0.1:7000")
+	out.await(t, "accepted")
+	chosen := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
+	assert.Regexp(t, `timer:\(keepalive,1\dsec`, ss(t, conn))
+	r := runCommand(t, append([]string{"set", "idle=1s,interval=1s,count=2,max_rto=5s"}, chosen...)...)
+	require.Equal(t, exitDone, r.code, r.stderr)
+	assert.Contains(t, r.stdout, "idle=15s,interval=15s,count=9,max_rto=2m0s → idle=1s,interval=1s,count=2,max_rto=5s\n")
+	_, err := conn.Write([]byte("x"))
+	require.NoError(t, err)
+	heard := time.Now()
+	netlab.MustSilence(t, conn)
+	out.await(t, "ended: .*connection timed out")
+	noticed := time.Since(heard)
+	assert.Greater(t, noticed, 2900*time.Millisecond, "1 s and two probes a second apart")
+	assert.Less(t, noticed, 100*time.Second, "15 s and nine probes 15 s apart take 150 s")
+	t.Logf("given up %v after it was heard", noticed)
+}
+
+// Nothing of a program's descriptors changes but the policy.
+func TestFlagsStay(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	flags := func() string {
+		var b strings.Builder
+		fds, err := os.ReadDir("/proc/" + pid(server) + "/fdinfo")
+		require.NoError(t, err)
+		for _, fd := range fds {
+			info, err := os.ReadFile("/proc/" + pid(server) + "/fdinfo/" + fd.Name())
+			require.NoError(t, err)
+			fmt.Fprintln(&b, fd.Name(), regexp.MustCompile(`flags:.*`).FindString(string(info)))
+		}
+		return b.String()
+	}
+	before := flags()
+	require.Contains(t, before, "4002", "O_NONBLOCK")
+	require.Len(t, list(t, "--pid", pid(server)), 2)
+	require.Equal(t, exitDone, runCommand(t, "set", "--pid", pid(server), "idle=1m").code)
+	assert.Equal(t, before, flags())
+	ask(t, conn)
+}
+
+func TestSetMerges(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "111")
+	netlab.Sysctl(t, "tcp_keepalive_intvl", "22")
+	netlab.Sysctl(t, "tcp_keepalive_probes", "3")
+	netlab.Sysctl(t, "tcp_rto_max_ms", "33000")
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	for _, test := range []struct{ policy, want string }{
+		{"idle=10s,interval=20s,count=4,user_timeout=30s,max_rto=40s", "idle=10s,interval=20s,count=4,user_timeout=30s,max_rto=40s"},
+		{"count=5", "idle=10s,interval=20s,count=5,user_timeout=30s,max_rto=40s"},
+		{"off", "off,idle=10s,interval=20s,count=5,user_timeout=30s,max_rto=40s"},
+		{"off,idle=11s", "off,idle=11s,interval=20s,count=5,user_timeout=30s,max_rto=40s"},
+		{"interval=0", "idle=11s,interval=22s,count=5,user_timeout=30s,max_rto=40s"},
+		{"user_timeout=0", "idle=11s,interval=22s,count=5,max_rto=40s"},
+		{"user_timeout=1500us", "idle=11s,interval=22s,count=5,user_timeout=2ms,max_rto=40s"},
+		{"default", "idle=1m51s,interval=22s,count=3,max_rto=33s"},
+	} {
+		args := []string{"set", test.policy, "--pid", pid(server), "--remote", conn.LocalAddr().String()}
+		// The command's own namespace has other sysctls.
+		r := outside(t, func() result { return runCommand(t, append(args, "--dry-run")...) })
+		require.Equal(t, exitDone, r.code, r.stderr)
+		assert.Contains(t, r.stderr, "Nothing was set")
+		if test.policy != "user_timeout=1500us" { // the kernel has milliseconds
+			assert.Contains(t, r.stdout, " → "+test.want+"\n", test.policy)
+		}
+		r = outside(t, func() result { return runCommand(t, args...) })
+		require.Equal(t, exitDone, r.code, r.stderr)
+		assert.Contains(t, r.stdout, " → "+test.want+"\n", test.policy)
+		r = outside(t, func() result { return runCommand(t, args...) })
+		assert.Contains(t, r.stdout, ": unchanged: "+test.want+"\n", test.policy)
+	}
+}
+
+// outside runs f in the network namespace of the test binary.
+func outside[T any](t testing.TB, f func() T) T {
+	t.Helper()
+	done := make(chan T, 1)
+	go func() {
+		defer close(done)
+		done <- f()
+	}()
+	return <-done
+}
+
+// A sysctl that no socket accepts is not written to one.
+func TestSetDefaultThatNoSocketAccepts(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	netlab.Sysctl(t, "tcp_keepalive_time", "100000")
+	r := runCommand(t, "set", "--pid", pid(server), "default")
+	assert.Equal(t, exitWanting, r.code)
+	assert.Contains(t, r.stdout, "refused: ")
+	assert.Contains(t, r.stdout, "Idle is 27h46m40s")
+}
+
+func TestSetOnListeners(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	redis := startRedis(t)
+	goServer, out := startGo(t, "127.0.0.1:7000")
+	set := func(cmd *exec.Cmd) string {
+		r := runCommand(t, "set", "--listen", "--pid", pid(cmd), "idle=50s,interval=5s,count=5")
+		require.Equal(t, exitDone, r.code, r.stderr)
+		assert.Contains(t, r.stdout, "listen: off,idle=2h0m0s")
+		assert.Contains(t, r.stdout, "→ idle=50s,interval=5s,count=5")
+		return r.stdout
+	}
+	held := func(cmd *exec.Cmd, peer net.Conn) string {
+		l := list(t, "--pid", pid(cmd), "--remote", peer.LocalAddr().String())
+		require.Len(t, l, 1)
+		return fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count)
+	}
+	ask(t, dial(t, "127.0.0.1:6379"))
+	assert.Contains(t, set(redis), "seems to write over it: its open connection holds something else")
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	assert.Equal(t, "300 100 3", held(redis, conn), "it does")
+
+	assert.Regexp(t, `The program is Go's \(go1\.\d+.*\): net writes 15 s, 15 s and 9 over it`, set(goServer))
+	conn = dial(t, "127.0.0.1:7000")
+	out.await(t, "accepted")
+	assert.Equal(t, "15 15 9", held(goServer, conn), "it does")
+
+	nginx := startNginx(t, "listen 127.0.0.1:8080;")
+	r := runCommand(t, "set", "--listen", "--pid", pid(nginx), "--dry-run", "idle=50s")
+	assert.Contains(t, r.stdout, "No open connection shows whether the program writes over it.")
+	conn = dial(t, "127.0.0.1:8080")
+	require.Eventually(t, func() bool {
+		return len(list(t, "--local", "127.0.0.1:8080", "--remote", conn.LocalAddr().String())) == 1
+	},
+		time.Minute, 10*time.Millisecond)
+	assert.Contains(t, set(nginx), "seems to leave it alone: its open connection holds what it held")
+	after := dial(t, "127.0.0.1:8080")
+	require.Eventually(t, func() bool {
+		l := list(t, "--local", "127.0.0.1:8080", "--remote", after.LocalAddr().String())
+		return len(l) == 1 && fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count) == "50 5 5"
+	}, time.Minute, 10*time.Millisecond, "it does")
+}
+
+// Go's listeners are Multipath TCP's, which has no TCP_USER_TIMEOUT.
+func TestSetRefused(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server, _ := startGo(t, "127.0.0.1:7000")
+	l := list(t, "--pid", pid(server))
+	require.Len(t, l, 1)
+	if !l[0].MPTCP {
+		t.Skip("this kernel has no Multipath TCP")
+	}
+	r := runCommand(t, "set", "--pid", pid(server), "idle=1m,user_timeout=10s")
+	assert.Equal(t, exitWanting, r.code)
+	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available on a Multipath TCP socket")
+	assert.Equal(t, l, list(t, "--pid", pid(server)), "nothing was set")
+}
+
+func TestSetWrongUsage(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no policy":      {[]string{"--pid", "1"}, exitUsage, "accepts 1 arg(s), received 0"},
+		"no selector":    {[]string{"off"}, exitUsage, "every socket is selected, want a flag that says which, such as --pid, --command or --remote"},
+		"policy":         {[]string{"--pid", "1", "idle=1"}, exitUsage, `"idle=1": time: missing unit in duration "1"`},
+		"empty policy":   {[]string{"--pid", "1", ""}, exitUsage, `unknown, want "default" alone, or any of off`},
+		"range":          {[]string{"--pid", "1", "count=200"}, exitUsage, "Count is 200, want 1 to 127"},
+		"pid":            {[]string{"--pid", "x", "off"}, exitUsage, `invalid argument "x" for "--pid" flag`},
+		"remote":         {[]string{"--remote", "example.org", "off"}, exitUsage, `"example.org" is no address, want one such as`},
+		"limit":          {[]string{"--hang=-1s", "off"}, exitUsage, "-1s is no limit, want a duration above zero, such as 10m"},
+		"flag":           {[]string{"--nonsense", "off"}, exitUsage, "unknown flag: --nonsense"},
+		"nobody's there": {[]string{"--pid", "2147483647", "off"}, exitWanting, "no socket is selected that the caller may see"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := runCommand(t, append([]string{"set"}, test.args...)...)
+			assert.Equal(t, test.code, r.code)
+			assert.Contains(t, r.stderr, test.want)
+			assert.Equal(t, test.code == exitUsage, strings.Contains(r.stderr, "Try 'keepalive set --help'."))
+			assert.Empty(t, r.stdout)
+		})
+	}
+}
