@@ -150,29 +150,26 @@ func (e *endpoints) Set(s string) error {
 	return err
 }
 
-func parseEndpoint(s string) (endpoint, error) {
-	var e endpoint
-	host, port := s, ""
-	bare := strings.Count(s, ":") > 1 && !strings.HasPrefix(s, "[") // IPv6 without a port
-	if i := strings.LastIndexByte(s, ':'); i >= 0 && !bare && !strings.HasSuffix(s, "]") {
-		host, port = s[:i], s[i+1:]
-		n, err := strconv.ParseUint(port, 10, 16)
+func parseEndpoint(s string) (e endpoint, err error) {
+	host, port := splitEndpoint(s)
+	if port != "" {
+		n, err := strconv.ParseUint(port[1:], 10, 16)
 		if err != nil || n == 0 {
-			return e, fmt.Errorf("port %q is no number from 1 to 65535", port)
+			return e, fmt.Errorf("port %q is no number from 1 to 65535", port[1:])
 		}
 		e.port = uint16(n)
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if host == "" && port != "" {
-		return e, nil
+		if host == "" {
+			return e, nil
+		}
 	}
 	if !strings.Contains(host, "/") {
 		addr, err := netip.ParseAddr(host)
 		if err != nil {
 			return e, fmt.Errorf("%q is no address, want one such as 10.0.0.0/8:5432, [2001:db8::/32]:443 or :5432", host)
 		}
-		e.prefix, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
-		return e, err
+		addr = addr.Unmap().WithZone("")
+		e.prefix = netip.PrefixFrom(addr, addr.BitLen())
+		return e, nil
 	}
 	prefix, err := netip.ParsePrefix(host)
 	if err != nil {
@@ -180,4 +177,16 @@ func parseEndpoint(s string) (endpoint, error) {
 	}
 	e.prefix = prefix.Masked()
 	return e, nil
+}
+
+// splitEndpoint splits the port off, with its colon. IPv6 has brackets then,
+// around the address or the CIDR.
+func splitEndpoint(s string) (host, port string) {
+	end := strings.LastIndexByte(s, ']') + 1
+	i := strings.LastIndexByte(s[end:], ':')
+	if i < 0 || end == 0 && strings.Count(s, ":") > 1 {
+		i = len(s) - end
+	}
+	host, port = s[:end+i], s[end+i:]
+	return strings.NewReplacer("[", "", "]", "").Replace(host), port
 }

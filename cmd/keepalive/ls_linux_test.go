@@ -1,0 +1,375 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What ss says of a socket: who holds it, whether its keepalive timer runs.
+func TestLsAgreesWithSS(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	startRedis(t)
+	startNginx(t, "listen 127.0.0.1:8080 so_keepalive=5m:10s:3; listen [::1]:8080;")
+	startSSHD(t)
+	startPostgres(t)
+	_, out := startGo(t, "[::]:7000")
+	startPsql(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	dial(t, "127.0.0.1:8080")
+	dial(t, "[::1]:8080")
+	dial(t, "127.0.0.1:2222")
+	dial(t, "127.0.0.1:7000") // IPv4 on a socket of IPv6
+	dial(t, "[::1]:7000")
+	out.await(t, "(?s)accepted.*accepted")
+
+	var want, got map[string]string
+	for giveUp := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		want, got = ssAll(t), lsAll(t)
+		if len(want) >= 14 && maps.Equal(want, got) || time.Now().After(giveUp) {
+			break // sshd has forked a child for its connection by now
+		}
+	}
+	assert.Equal(t, want, got)
+	all := fmt.Sprint(slices.Collect(maps.Values(got)))
+	for _, program := range []string{"redis-server", "nginx", "sshd", "postgres", "psql", "goserver"} {
+		assert.Contains(t, all, program)
+	}
+}
+
+var (
+	ssUsers = regexp.MustCompile(`\("([^"]*)",pid=(\d+),fd=(\d+)\)`)
+	ssTimer = regexp.MustCompile(`timer:\(keepalive,`)
+)
+
+// ssAll returns what ss says of each connection for which it names a process.
+func ssAll(t testing.TB) map[string]string {
+	t.Helper()
+	out, err := exec.Command(lookPath(t, "ss"), "-tnpoH").Output()
+	require.NoError(t, err)
+	all := make(map[string]string)
+	for line := range strings.Lines(string(out)) {
+		var holders []string
+		for _, user := range ssUsers.FindAllStringSubmatch(line, -1) {
+			holders = append(holders, strings.Join(user[1:], " "))
+		}
+		if len(holders) == 0 {
+			continue
+		}
+		slices.Sort(holders)
+		fields := strings.Fields(line)
+		state := strings.ReplaceAll(strings.ToLower(strings.ReplaceAll(fields[0], "ESTAB", "ESTABLISHED")), "_", "-")
+		all[unmapped(t, fields[3])+" "+unmapped(t, fields[4])] = fmt.Sprint(state, " ", holders, " keepalive ", ssTimer.MatchString(line))
+	}
+	return all
+}
+
+func unmapped(t testing.TB, address string) string {
+	a, err := netip.ParseAddrPort(address)
+	require.NoError(t, err)
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
+}
+
+// lsAll is ssAll for the command, in the namespace of the calling thread.
+func lsAll(t testing.TB) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, o := range list(t) {
+		if o.State == "listen" || value(t, o.NetNS) != namespaceOf(t) || o.Local == nil || o.Remote == nil {
+			continue
+		}
+		var holders []string
+		for _, p := range o.Processes {
+			holders = append(holders, fmt.Sprint(p.Command, " ", p.PID, " ", p.FD))
+		}
+		slices.Sort(holders)
+		all[o.Local.String()+" "+o.Remote.String()] = fmt.Sprint(o.State, " ", holders, " keepalive ", o.KeepAlive)
+	}
+	return all
+}
+
+func namespaceOf(t testing.TB) uint64 {
+	t.Helper()
+	info, err := os.Stat("/proc/thread-self/ns/net")
+	require.NoError(t, err)
+	return info.Sys().(*syscall.Stat_t).Ino
+}
+
+// The command runs in another network namespace than the socket, whose sysctls
+// are what counts.
+func TestLsInAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "100")
+	netlab.Sysctl(t, "tcp_keepalive_intvl", "7")
+	netlab.Sysctl(t, "tcp_keepalive_probes", "5")
+	netlab.Sysctl(t, "tcp_retries2", "4")
+	server := startNginx(t, "listen 127.0.0.1:8080;")
+	dial(t, "127.0.0.1:8080").Close()
+	l := outside(t, func() []object { return list(t, "--pid", pid(server)) })
+	require.Len(t, l, 1)
+	o := l[0]
+	assert.Equal(t, "listen false 100 7 5\n", fmt.Sprintln(o.State, o.KeepAlive, o.Idle, o.Interval, o.Count))
+	assert.Nil(t, o.UnnoticedIdle, "never")
+	assert.Equal(t, 6.2, float64(value(t, o.UnnoticedInFlight)), "0.2 s, doubled 4 times, and the last wait")
+	assert.Equal(t, namespaceOf(t), value(t, o.NetNS))
+	assert.Len(t, o.Processes, 3, "nginx and two workers share it")
+}
+
+// asNobody runs the command as a user who may do nothing.
+func asNobody(t testing.TB, args ...string) result {
+	t.Helper()
+	dir, credential := dirOf(t, "nobody")
+	cmd := command(t, args...)
+	text, err := os.ReadFile(cmd.Path) // lies where nobody may look
+	require.NoError(t, err)
+	cmd.Path = filepath.Join(dir, "keepalive")
+	require.NoError(t, os.WriteFile(cmd.Path, text, 0o755))
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	return finish(t, cmd)
+}
+
+func TestRefusedProcess(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	const reason = "it belongs to another user, so it takes CAP_SYS_PTRACE, which root has"
+
+	r := asNobody(t, "set", "--pid", pid(server), "idle=1m")
+	assert.Equal(t, exitWanting, r.code)
+	assert.Contains(t, r.stderr, fmt.Sprintf("keepalive: redis-server[%s] of user root: %s (open /proc/%[1]s/fd: permission denied)\n", pid(server), reason))
+	assert.Empty(t, r.stdout)
+
+	r = asNobody(t, "ls", "--pid", pid(server))
+	assert.Equal(t, exitDone, r.code)
+	assert.Contains(t, r.stdout, "1 process could not be looked into (1: "+reason+")\n")
+
+	r = asNobody(t, "ls", "--json")
+	assert.Equal(t, exitDone, r.code)
+	assert.Regexp(t, `^\d+ processes could not be looked into \(\d+: `+reason, r.stderr)
+	assert.NotContains(t, r.stdout, "redis-server")
+}
+
+// Who may look into a process may not enter its network namespace for that.
+func TestUnknownSysctls(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	path, err := buildServer()
+	require.NoError(t, err)
+	_, credential := dirOf(t, "nobody")
+	server := exec.Command(path, "127.0.0.1:7000")
+	server.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	out := start(t, server)
+	out.await(t, "listening")
+	conn := dial(t, "127.0.0.1:7000")
+	out.await(t, "accepted")
+	about := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
+	ls := func() object {
+		r := outside(t, func() result { return asNobody(t, append([]string{"ls", "--json"}, about...)...) })
+		l := objects(t, r.stdout)
+		require.Len(t, l, 1, r.stderr)
+		return l[0]
+	}
+	o := ls()
+	assert.Nil(t, o.NetNS)
+	assert.Nil(t, o.UnnoticedInFlight)
+	assert.Equal(t, 150.0, float64(value(t, o.UnnoticedIdle)), "the socket tells it itself")
+	r := outside(t, func() result { return asNobody(t, append([]string{"ls", "--hang-in-flight=1h"}, about...)...) })
+	assert.Equal(t, exitWanting, r.code, "what is not known may be too long")
+	assert.Regexp(t, ` \? `, r.stdout)
+
+	r = outside(t, func() result { return asNobody(t, append([]string{"set", "default"}, about...)...) })
+	assert.Equal(t, exitWanting, r.code)
+	assert.Contains(t, r.stdout, "refused: the system's defaults can't be read: "+
+		"another network namespace takes CAP_NET_ADMIN and CAP_SYS_ADMIN over it, which root has (ioctl SIOCGSKNS: operation not permitted)")
+	r = outside(t, func() result { return asNobody(t, append([]string{"set", "user_timeout=9s"}, about...)...) })
+	assert.Equal(t, exitDone, r.code, r.stdout+r.stderr)
+	assert.Equal(t, 9.0, float64(value(t, ls().UnnoticedInFlight)), "the socket tells it itself")
+}
+
+func TestLsHang(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	for _, test := range []struct {
+		policy string
+		flag   string
+		found  bool
+	}{
+		{"off", "--hang", true},
+		{"off", "--hang=100h", true},
+		{"off", "--hang-in-flight=1h", false},
+		{"idle=1m,interval=10s,count=3", "--hang", false},
+		{"idle=1m,interval=10s,count=3", "--hang=89s", true},
+		{"idle=1m,interval=10s,count=3", "--hang=90s", false},
+		{"max_rto=120s", "--hang-in-flight=15m", true},
+		{"user_timeout=50s", "--hang-in-flight=15m", false},
+		{"user_timeout=50s", "--hang-in-flight=49s", true},
+	} {
+		require.Equal(t, exitDone, runCommand(t, "set", "--pid", pid(server), "--remote", conn.LocalAddr().String(), test.policy).code)
+		r := runCommand(t, "ls", "--pid", pid(server), "--json", test.flag)
+		assert.Equal(t, test.found, r.code == exitWanting, "%v", test)
+		assert.Len(t, objects(t, r.stdout), strings.Count(r.stdout, "\n"))
+		assert.Equal(t, test.found, r.stdout != "", "%v", test)
+		assert.Equal(t, test.found, runCommand(t, "ls", "--pid", pid(server), test.flag).code == exitWanting, "%v", test)
+	}
+	r := runCommand(t, "ls", "--pid", pid(server), "--json", "--listen", "--hang")
+	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, "listen", objects(t, r.stdout)[0].State)
+}
+
+func TestLsSelects(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t, "--bind", "127.0.0.1", "::1")
+	four, six := dial(t, "127.0.0.1:6379"), dial(t, "[::1]:6379")
+	ask(t, four)
+	ask(t, six)
+	for _, test := range []struct {
+		flags string
+		want  int
+	}{
+		{"", 4},
+		{"--listen", 2},
+		{"--command redis-server", 4},
+		{"--command redis-serve", 0},
+		{"--command nginx", 0},
+		{"--command nginx,redis-server", 4},
+		{"--pid 2147483647", 4}, // either
+		{"--local 127.0.0.0/8", 2},
+		{"--local :6379", 4},
+		{"--local :6380", 0},
+		{"--remote 127.0.0.1", 1},
+		{"--remote 127.0.0.1 --remote ::1", 2},
+		{"--remote " + four.LocalAddr().String(), 1},
+		{"--remote " + six.LocalAddr().String(), 1},
+		{"--remote [::]/0", 1},
+		{"--remote 0.0.0.0/0 --local 10.0.0.0/8", 0},
+		{"--suspect", 0},
+	} {
+		args := append([]string{"--pid", pid(server)}, strings.Fields(test.flags)...)
+		assert.Len(t, list(t, args...), test.want, test.flags)
+	}
+}
+
+func TestParseEndpoint(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"10.1.2.3":              "10.1.2.3/32 0",
+		"10.1.2.3:80":           "10.1.2.3/32 80",
+		"10.1.2.3/8":            "10.0.0.0/8 0",
+		"10.1.2.3/8:443":        "10.0.0.0/8 443",
+		":443":                  "invalid Prefix 443",
+		"::1":                   "::1/128 0",
+		"[::1]":                 "::1/128 0",
+		"[::1]:80":              "::1/128 80",
+		"2001:db8::/32":         "2001:db8::/32 0",
+		"[2001:db8::/32]:80":    "2001:db8::/32 80",
+		"[2001:db8::]/32":       "2001:db8::/32 0",
+		"::ffff:10.1.2.3":       "10.1.2.3/32 0",
+		"fe80::1%eth0":          "fe80::1/128 0",
+		"":                      "error",
+		":":                     "error",
+		":0":                    "error",
+		":65536":                "error",
+		"example.org:80":        "error",
+		"10.1.2.3/33":           "error",
+		"10.1.2.3:http":         "error",
+		"[2001:db8::/129]:80":   "error",
+		"2001:db8::/32:80:nope": "error",
+	} {
+		e, err := parseEndpoint(text)
+		got := fmt.Sprint(e.prefix, " ", e.port)
+		if err != nil {
+			got = "error"
+		}
+		assert.Equal(t, want, got, "%q: %v", text, err)
+	}
+}
+
+// The line of the documentation makes what node_exporter reads:
+// https://prometheus.io/docs/instrumenting/exposition_formats/.
+func TestPrometheus(t *testing.T) {
+	t.Parallel()
+	lookPath(t, "jq")
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	dir := t.TempDir()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	wrapper := fmt.Sprintf("#!/bin/sh\n%s=1 exec %s \"$@\"\n", asCommand, self)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "keepalive"), []byte(wrapper), 0o755))
+	manual, err := os.ReadFile(docs)
+	require.NoError(t, err)
+	line := regexp.MustCompile(`(?m)^    (keepalive ls --json \| jq .* keepalive\.prom)$`).FindSubmatch(manual)
+	require.NotNil(t, line)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(line[1]))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	prom, err := os.ReadFile(filepath.Join(dir, "keepalive.prom"))
+	require.NoError(t, err)
+	sample := regexp.MustCompile(`^([a-z_]+)\{([a-z]+="([^"\\\n]|\\[\\"n])*",?)+\} (\+Inf|[0-9.eE+-]+)\n$`)
+	metrics := []string{}
+	for line := range strings.Lines(string(prom)) {
+		m := sample.FindStringSubmatch(line)
+		if assert.NotNil(t, m, line) {
+			metrics = append(metrics, m[1])
+		}
+	}
+	assert.Equal(t, []string{"keepalive_suspect", "keepalive_unnoticed_idle_seconds"}, slices.Compact(metrics), "each in one group")
+	assert.Regexp(t, fmt.Sprintf(`keepalive_unnoticed_idle_seconds\{command="redis-server",pid="%s",fd="\d+",local="127.0.0.1:6379",remote="%s"\} 600\n`,
+		pid(server), conn.LocalAddr()), string(prom))
+	assert.Regexp(t, fmt.Sprintf(`keepalive_unnoticed_idle_seconds\{command="redis-server",pid="%s",.*\} \+Inf\n`, pid(server)), string(prom), "the listening socket")
+}
+
+// A connection that is closed on one side, and a socket that was never connected.
+func TestLsStates(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	conn := dial(t, ln.Addr().String())
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	defer accepted.Close()
+	require.NoError(t, conn.CloseWrite())
+	fd, err := syscall.Socket(syscall.AF_INET6, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer syscall.Close(fd)
+	here, states := namespaceOf(t), make(map[string]int)
+	require.Eventually(t, func() bool {
+		clear(states)
+		for _, o := range list(t, "--pid", strconv.Itoa(os.Getpid())) {
+			if value(t, o.NetNS) == here {
+				states[o.State]++
+			}
+		}
+		return states["fin-wait-2"] == 1
+	}, time.Minute, 10*time.Millisecond)
+	assert.Equal(t, map[string]int{"listen": 1, "fin-wait-2": 1, "close-wait": 1, "closed": 1}, states)
+}
