@@ -55,7 +55,7 @@ type column struct {
 }
 
 var (
-	processColumn = column{heading: "PROCESS", cell: plain(processes), cut: term.Cut}
+	processColumn = column{heading: "PROCESS", cell: plain(processes), cut: cutProcesses}
 	localColumn   = column{heading: "LOCAL", cell: plain(func(s *sockets.Socket) string { return endpointText(s.Local) }), cut: term.CutLeft}
 	remoteColumn  = column{heading: "REMOTE", cell: remote, cut: term.CutLeft}
 	peerColumn    = column{heading: "PEER", cell: peer, cut: term.CutLeft}
@@ -111,6 +111,15 @@ func processes(s *sockets.Socket) string {
 		}
 	}
 	return fmt.Sprintf("%s[%s]", s.Holders[0].Command, strings.Join(ids, ","))
+}
+
+// cutProcesses shortens the name, so that the ids stay legible.
+func cutProcesses(s string, width int) string {
+	i := strings.LastIndexByte(s, '[')
+	if left := width - len(s[i:]); left >= 2 {
+		return term.Cut(s[:i], left) + s[i:]
+	}
+	return term.Cut(s, width)
 }
 
 func endpointText(a netip.AddrPort) string {

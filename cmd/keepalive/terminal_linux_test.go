@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// terminal is what a command shows on a terminal.
+type terminal struct {
+	*os.File // the command's end
+	shown    func() string
+}
+
+func newTerminal(t testing.TB, width, height uint16) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		netlab.Skip(t, err)
+	}
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: height, Col: width}))
+	out := new(output)
+	var reader sync.WaitGroup
+	reader.Go(func() { io.Copy(out, master) }) // until the other end is closed everywhere
+	t.Cleanup(func() {
+		slave.Close()
+		reader.Wait()
+		master.Close()
+	})
+	return &terminal{slave, func() string { return strings.ReplaceAll(out.String(), "\r\n", "\n") }}
+}
+
+// show returns what the command shows on a terminal.
+func show(t testing.TB, width, height uint16, environment string, args ...string) string {
+	t.Helper()
+	term := newTerminal(t, width, height)
+	cmd := command(t, args...)
+	cmd.Env = append(cmd.Env, "TERM=xterm", environment)
+	cmd.Stdout, cmd.Stderr = term.File, term.File
+	require.NoError(t, cmd.Run())
+	// A line of its own tells that all before it has arrived.
+	fmt.Fprintln(term, "\x00")
+	require.Eventually(t, func() bool { return strings.HasSuffix(term.shown(), "\x00\n") }, time.Minute, time.Millisecond)
+	return strings.TrimSuffix(term.shown(), "\x00\n")
+}
+
+func TestLsFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t, "--bind", "127.0.0.1", "::1")
+	for range 3 {
+		ask(t, dial(t, "127.0.0.1:6379"))
+		ask(t, dial(t, "[::1]:6379"))
+	}
+	for _, width := range []uint16{20, 40, 60, 79, 80, 100, 120, 150, 200} {
+		shown := show(t, width, 30, "", "ls", "--pid", pid(server))
+		lines := strings.Split(strings.TrimSuffix(shown, "\n"), "\n")
+		require.Len(t, lines, 1+2+6, "%d", width)
+		for _, line := range lines {
+			assert.LessOrEqual(t, text.StringWidthWithoutEscSequences(line), int(width), line)
+		}
+		assert.Contains(t, shown, "\x1b[1mPROCESS\x1b[0m")
+		if width >= 80 {
+			assert.Regexp(t, fmt.Sprintf(`redis-s\S*\[%s\]`, pid(server)), shown, "its id is not cut")
+			for _, column := range []string{"UNNOTICED", "IN FLIGHT", "HEARD"} {
+				assert.Contains(t, shown, column, "%d", width)
+			}
+			assert.Contains(t, text.StripEscape(shown), "10m", "%d", width)
+		}
+		if width == 200 {
+			for _, column := range []string{"LOCAL", "REMOTE", "IDLE", "INTERVAL", "COUNT", "USER TIMEOUT", "MAX RTO", "PROBES", "RETRANS"} {
+				assert.Contains(t, shown, column)
+			}
+		}
+	}
+}
+
+func TestColors(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	args := []string{"ls", "--pid", pid(server)}
+	assert.Contains(t, show(t, 200, 30, "", args...), "\x1b[")
+	assert.Contains(t, show(t, 200, 30, "NO_COLOR=", args...), "\x1b[")
+	assert.NotContains(t, show(t, 200, 30, "NO_COLOR=1", args...), "\x1b[")
+	assert.NotContains(t, show(t, 200, 30, "TERM=dumb", args...), "\x1b[")
+	assert.NotContains(t, runCommand(t, args...).stdout, "\x1b[")
+}
+
+// Suspects come first, then those that hang for ever.
+func TestLsSorts(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	silent, off, fine := dial(t, "127.0.0.1:6379"), dial(t, "127.0.0.1:6379"), dial(t, "127.0.0.1:6379")
+	ask(t, silent)
+	ask(t, off)
+	ask(t, fine)
+	set := func(remote, policy string) {
+		r := runCommand(t, "set", "--pid", pid(server), "--remote", remote, policy)
+		require.Equal(t, exitDone, r.code, r.stderr)
+	}
+	set(off.LocalAddr().String(), "off")
+	set(silent.LocalAddr().String(), "idle=1s,interval=1s,count=100")
+	netlab.MustSilence(t, silent)
+	require.Eventually(t, func() bool {
+		return len(list(t, "--suspect", "--pid", pid(server))) == 1
+	}, time.Minute, 100*time.Millisecond)
+	lines := strings.Split(runCommand(t, "ls", "--pid", pid(server)).stdout, "\n")
+	require.Len(t, lines, 6)
+	assert.Contains(t, lines[0], "PROCESS")
+	assert.Contains(t, lines[1], silent.LocalAddr().String())
+	assert.Contains(t, lines[2], off.LocalAddr().String())
+	assert.Contains(t, lines[2], " never ")
+	assert.Contains(t, lines[3], fine.LocalAddr().String())
+	assert.Contains(t, lines[4], "listen")
+
+	shown := show(t, 80, 30, "", "ls", "--pid", pid(server), "--suspect")
+	assert.Regexp(t, `\x1b\[31;1m\d+s\x1b\[0m`, shown, "an alarm")
+}
+
+// --watch redraws in place and ends in good order.
+func TestLsWatch(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	for range 10 {
+		ask(t, dial(t, "127.0.0.1:6379"))
+	}
+	term := newTerminal(t, 80, 6)
+	cmd := command(t, "ls", "--pid", pid(server), "--watch", "10ms")
+	cmd.Stdout, cmd.Stderr = term.File, term.File
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Count(term.shown(), "\x1b[H") > 3 }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+	screens := strings.Split(term.shown(), "\x1b[H")
+	for _, screen := range screens[1:3] {
+		assert.Equal(t, 5, strings.Count(screen, "\n"), "a line below stays free for the cursor: %q", screen)
+		assert.True(t, strings.HasSuffix(screen, "\x1b[J"))
+	}
+
+	var out bytes.Buffer
+	cmd = command(t, "ls", "--pid", pid(server), "--watch", "10ms", "--hang=1s")
+	pipe, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	buf := make([]byte, 1<<16)
+	for !strings.Contains(out.String(), "\n\nPROCESS") {
+		n, err := pipe.Read(buf)
+		require.NoError(t, err)
+		out.Write(buf[:n])
+	}
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	go io.Copy(io.Discard, pipe)
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &exit)
+	assert.Equal(t, exitWanting, exit.ExitCode(), "some hang")
+	assert.NotContains(t, out.String(), "\x1b")
+}
+
+// set says on several lines what is too long for one.
+func TestSetFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	args := []string{"set", "--pid", pid(server), "--remote", conn.LocalAddr().String(), "--dry-run", "idle=1m"}
+	name := fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 %s\n", pid(server), conn.LocalAddr())
+	assert.Equal(t, name+"    idle=5m0s,interval=1m40s,count=3,max_rto=2m0s\n  → idle=1m0s,interval=1m40s,count=3,max_rto=2m0s\nNothing was set (--dry-run).\n",
+		show(t, 80, 30, "NO_COLOR=1", args...))
+	assert.Equal(t, name+"    idle=5m0s,interval=1m40s,count=3,max_rto=2m0s → idle=1m0s,interval=1m40s,count=3,max_rto=2m0s\nNothing was set (--dry-run).\n",
+		show(t, 120, 30, "NO_COLOR=1", args...))
+}
