@@ -30,7 +30,7 @@ func TestLsAgreesWithSS(t *testing.T) {
 	startSSHD(t)
 	startPostgres(t)
 	_, out := startGo(t, "[::]:7000")
-	startPsql(t)
+	startPsql(t, "")
 	ask(t, dial(t, "127.0.0.1:6379"))
 	dial(t, "127.0.0.1:8080")
 	dial(t, "[::1]:8080")
@@ -137,10 +137,6 @@ func asNobody(t testing.TB, args ...string) result {
 	t.Helper()
 	dir, credential := dirOf(t, "nobody")
 	cmd := command(t, args...)
-	text, err := os.ReadFile(cmd.Path) // lies where nobody may look
-	require.NoError(t, err)
-	cmd.Path = filepath.Join(dir, "keepalive")
-	require.NoError(t, os.WriteFile(cmd.Path, text, 0o755))
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 	return finish(t, cmd)
@@ -172,10 +168,8 @@ func TestRefusedProcess(t *testing.T) {
 func TestUnknownSysctls(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
-	path, err := buildServer()
-	require.NoError(t, err)
 	_, credential := dirOf(t, "nobody")
-	server := exec.Command(path, "127.0.0.1:7000")
+	server := exec.Command(program(t, "goserver"), "127.0.0.1:7000")
 	server.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 	out := start(t, server)
 	out.await(t, "listening")
@@ -317,17 +311,13 @@ func TestPrometheus(t *testing.T) {
 	conn := dial(t, "127.0.0.1:6379")
 	ask(t, conn)
 	dir := t.TempDir()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	wrapper := fmt.Sprintf("#!/bin/sh\n%s=1 exec %s \"$@\"\n", asCommand, self)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "keepalive"), []byte(wrapper), 0o755))
 	manual, err := os.ReadFile(docs)
 	require.NoError(t, err)
 	line := regexp.MustCompile(`(?m)^    (keepalive ls --json \| jq .* keepalive\.prom)$`).FindSubmatch(manual)
 	require.NotNil(t, line)
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(line[1]))
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t, "keepalive"))+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	prom, err := os.ReadFile(filepath.Join(dir, "keepalive.prom"))

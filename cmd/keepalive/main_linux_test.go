@@ -22,24 +22,48 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asCommand makes the test binary the command, race detector and all.
-const asCommand = "KEEPALIVE_TEST_AS_COMMAND"
+func TestMain(m *testing.M) { netlab.Main(m) }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
-		main()
+// built are the command and a server, both static, which the tests run. They lie
+// where every user may run them.
+var built = sync.OnceValues(func() (dir string, err error) {
+	dir, err = os.MkdirTemp("", "keepalive")
+	if err != nil {
+		return "", err
 	}
-	netlab.Main(m)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	// It removes them once this process has ended, however it does.
+	broom := exec.Command("sh", "-c", `read x; rm -r "$0"`, dir)
+	broom.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := broom.StdinPipe(); err != nil {
+		return "", err
+	}
+	if err := broom.Start(); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-o", dir, ".", "./testdata/goserver")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return dir, err
+})
+
+// program returns the path of one of them.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := built()
+	require.NoError(t, err)
+	return filepath.Join(dir, name)
 }
 
 // command returns the command, which sees the sockets of this process too.
 func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self, args...)
-	cmd.Env = append(os.Environ(), asCommand+"=1")
-	return cmd
+	return exec.CommandContext(t.Context(), program(t, "keepalive"), args...)
 }
 
 // result is what came of a command.
@@ -163,28 +187,10 @@ func lookPath(t testing.TB, name string) string {
 	return path
 }
 
-var buildServer = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "keepalive")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "goserver")
-	cmd := exec.Command("go", "build", "-o", path, "./testdata/server")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, out)
-	}
-	os.Chmod(dir, 0o755)
-	return path, err
-})
-
 // startGo starts a static Go program that serves on an address.
 func startGo(t testing.TB, address string) (*exec.Cmd, *output) {
 	t.Helper()
-	path, err := buildServer()
-	require.NoError(t, err)
-	cmd := exec.Command(path, address)
+	cmd := exec.Command(program(t, "goserver"), address)
 	out := start(t, cmd)
 	out.await(t, "listening")
 	return cmd, out

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/stretchr/testify/require"
@@ -33,7 +34,8 @@ http {
 }
 `, dir, directives)), 0o644))
 	cmd := exec.Command(path, "-c", config, "-p", dir)
-	start(t, cmd)
+	out := start(t, cmd)
+	require.Eventually(t, func() bool { return len(list(t, "--pid", pid(cmd), "--listen")) > 0 }, time.Minute, 100*time.Millisecond, out)
 	return cmd
 }
 
@@ -76,9 +78,9 @@ func startPostgres(t testing.TB, args ...string) *exec.Cmd {
 }
 
 // startPsql starts a client that waits for input.
-func startPsql(t testing.TB) {
+func startPsql(t testing.TB, keywords string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(lookPath(t, "psql"), "host=127.0.0.1 user=postgres dbname=postgres")
+	cmd := exec.Command(lookPath(t, "psql"), "host=127.0.0.1 user=postgres dbname=postgres "+keywords)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { stdin.Close() })
@@ -86,6 +88,17 @@ func startPsql(t testing.TB) {
 	_, err = stdin.Write([]byte("LISTEN x;\n"))
 	require.NoError(t, err)
 	out.await(t, "LISTEN")
+	return cmd
+}
+
+func startMariaDB(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	path, dir := lookPath(t, "mariadbd"), t.TempDir()
+	cmd := exec.Command(path, append([]string{"--no-defaults", "--user=root", "--skip-grant-tables", "--skip-name-resolve", "--connect-timeout=600",
+		"--datadir=" + dir, "--bind-address=127.0.0.1", "--port=3306", "--socket=" + filepath.Join(dir, "socket"),
+		"--pid-file=" + filepath.Join(dir, "pid")}, args...)...)
+	start(t, cmd).await(t, "ready for connections")
+	return cmd
 }
 
 // dirOf makes a folder that belongs to a user. Those of t.TempDir are below one

@@ -52,7 +52,7 @@ func show(t testing.TB, width, height uint16, environment string, args ...string
 	t.Helper()
 	term := newTerminal(t, width, height)
 	cmd := command(t, args...)
-	cmd.Env = append(cmd.Env, "TERM=xterm", environment)
+	cmd.Env = append(os.Environ(), "TERM=xterm", environment)
 	cmd.Stdout, cmd.Stderr = term.File, term.File
 	require.NoError(t, cmd.Run())
 	// A line of its own tells that all before it has arrived.

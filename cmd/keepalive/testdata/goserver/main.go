@@ -1,4 +1,4 @@
-// Server accepts connections as a Go program does that cares for nothing, reads
+// Goserver accepts connections as a Go program does that cares for nothing, reads
 // them to the end, and prints how each ended.
 package main
 

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "100")
+	netlab.Sysctl(t, "tcp_keepalive_probes", "4")
+	netlab.Sysctl(t, "tcp_retries2", "4")
+	r := runCommand(t, "defaults")
+	require.Equal(t, exitDone, r.code, r.stderr)
+	lines := strings.Split(regexp.MustCompile(` +`).ReplaceAllString(r.stdout, " "), "\n")
+	assert.Equal(t, []string{
+		"SYSCTL VALUE SET BY",
+		"net.ipv4.tcp_keepalive_time 100 s somebody since boot: no file sets it",
+		"net.ipv4.tcp_keepalive_intvl 75 s the kernel: no file sets it",
+		"net.ipv4.tcp_keepalive_probes 4 somebody since boot: no file sets it",
+		"net.ipv4.tcp_retries2 4 somebody since boot: no file sets it",
+		"net.ipv4.tcp_rto_max_ms 120000 ms the kernel: no file sets it",
+		"",
+		"POLICY UNNOTICED IN FLIGHT",
+		"sysctl idle=1m40s,interval=1m15s,count=4 6m40s 6.2s",
+		"Go's net idle=15s,interval=15s,count=9,max_rto=2m0s 2m30s 6.2s",
+		"none off never 6.2s",
+		"",
+	}, lines)
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"fmt"
+	"go/parser"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// demand is one that every program can meet, with a user timeout for those that
+// have it.
+var demand = keepalive.Target{Detect: 45 * time.Second, IdleLimit: 350 * time.Second, Unacked: true}
+
+func planned(t testing.TB) keepalive.Config {
+	t.Helper()
+	c, err := keepalive.Plan(demand)
+	require.NoError(t, err)
+	return c
+}
+
+// settings returns what plan says to a program, but for comments.
+func settings(t testing.TB, program string) (lines []string) {
+	t.Helper()
+	for _, d := range dialects(demand, planned(t)) {
+		if d.name != program {
+			continue
+		}
+		for _, line := range d.lines {
+			if !strings.HasPrefix(line, "#") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	require.NotEmpty(t, lines)
+	return lines
+}
+
+// assertHolds wants a socket to hold the policy, as far as it is one.
+func assertHolds(t testing.TB, want keepalive.Config, flags ...string) {
+	t.Helper()
+	wanted := fmt.Sprintln(!want.Disable, toSeconds(want.Idle), toSeconds(want.Interval), want.Count, toSeconds(want.UserTimeout))
+	got := ""
+	for giveUp := time.Now().Add(time.Minute); got != wanted && time.Now().Before(giveUp); time.Sleep(10 * time.Millisecond) {
+		l := list(t, flags...)
+		if len(l) > 0 {
+			got = fmt.Sprintln(l[0].KeepAlive, l[0].Idle, l[0].Interval, l[0].Count, l[0].UserTimeout)
+		}
+	}
+	assert.Equal(t, wanted, got)
+}
+
+func withoutUserTimeout(c keepalive.Config) keepalive.Config {
+	c.UserTimeout = 0
+	return c
+}
+
+func TestPlanForPostgres(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	var args []string
+	for _, line := range settings(t, "PostgreSQL") {
+		args = append(args, "-c", strings.ReplaceAll(line, " ", ""))
+	}
+	require.Len(t, args, 2*4)
+	startPostgres(t, args...)
+	client := startPsql(t, strings.Join(settings(t, "libpq"), " "))
+	l := list(t, "--pid", pid(client))
+	require.Len(t, l, 1)
+	assertHolds(t, planned(t), "--pid", pid(client))
+	assertHolds(t, planned(t), "--local", ":5432", "--command", "postgres", "--remote", l[0].Local.String())
+}
+
+func TestPlanForRedis(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t, strings.Fields("--"+settings(t, "Redis")[0])...)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	said := keepalive.Config{Idle: 20 * time.Second, Interval: 6 * time.Second, Count: 3}
+	assertHolds(t, said, "--pid", pid(server), "--remote", conn.LocalAddr().String())
+	assert.Contains(t, fmt.Sprint(dialects(demand, planned(t))), fmt.Sprintf("# means %v", said))
+	assert.True(t, meets(said, demand))
+	more := keepalive.Config{Idle: 21 * time.Second, Interval: 7 * time.Second, Count: 3}
+	assert.False(t, meets(more, demand), "the next one")
+
+	short := keepalive.Target{Detect: 4500 * time.Millisecond}
+	assert.Equal(t, []string{"tcp-keepalive 1", "# means idle=1s,interval=1s,count=3"}, redis(short, keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}))
+}
+
+func TestPlanForMariaDB(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	var args []string
+	for _, line := range settings(t, "MariaDB") {
+		args = append(args, "--"+strings.ReplaceAll(line, " ", ""))
+	}
+	server := startMariaDB(t, args...)
+	conn := dial(t, "127.0.0.1:3306")
+	assertHolds(t, withoutUserTimeout(planned(t)), "--pid", pid(server), "--remote", conn.LocalAddr().String())
+}
+
+func TestPlanForNginx(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	startNginx(t, strings.Replace(settings(t, "nginx")[0], "443", "127.0.0.1:8080", 1))
+	conn := dial(t, "127.0.0.1:8080")
+	assertHolds(t, withoutUserTimeout(planned(t)), "--command", "nginx", "--remote", conn.LocalAddr().String())
+}
+
+func TestPlanForHAProxy(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	backend, out := startGo(t, "127.0.0.1:7000")
+	timeout := fmt.Sprintf("tcp-ut %dms", planned(t).UserTimeout.Milliseconds())
+	assert.Contains(t, fmt.Sprint(dialects(demand, planned(t))), "# and on each bind and server line: "+timeout)
+	config := filepath.Join(t.TempDir(), "haproxy.cfg")
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`defaults
+	mode tcp
+	timeout connect 10s
+	timeout client 10m
+	timeout server 10m
+	%[1]s
+listen proxy
+	bind 127.0.0.1:8080 %[2]s
+	server backend 127.0.0.1:7000 %[2]s
+`, strings.Join(settings(t, "HAProxy"), "\n\t"), timeout)), 0o644))
+	proxy := exec.Command(lookPath(t, "haproxy"), "-db", "-f", config)
+	start(t, proxy)
+	conn := dial(t, "127.0.0.1:8080")
+	out.await(t, "accepted")
+	assertHolds(t, planned(t), "--pid", pid(proxy), "--remote", conn.LocalAddr().String())
+	assertHolds(t, planned(t), "--pid", pid(proxy), "--remote", "127.0.0.1:7000")
+	require.NotEmpty(t, list(t, "--pid", pid(backend)))
+}
+
+func TestPlanForSSHD(t *testing.T) {
+	t.Parallel()
+	var args []string
+	for _, line := range settings(t, "sshd") {
+		args = append(args, "-o", strings.Replace(line, " ", "=", 1))
+	}
+	sshd := lookPath(t, "sshd")
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	out, err := exec.Command(lookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
+	out, err = exec.Command(sshd, append([]string{"-T", "-f", "/dev/null", "-h", key}, args...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, line := range settings(t, "sshd") {
+		assert.Contains(t, string(out), strings.ToLower(line)+"\n")
+	}
+}
+
+func TestPlanForSystemd(t *testing.T) {
+	t.Parallel()
+	analyze := lookPath(t, "systemd-analyze")
+	dir := t.TempDir()
+	unit := filepath.Join(dir, "x.socket")
+	verify := func(lines ...string) string {
+		text := "[Socket]\nListenStream=7000\n" + strings.Join(lines, "\n") + "\n"
+		require.NoError(t, os.WriteFile(unit, []byte(text), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "x.service"), []byte("[Service]\nExecStart=/bin/true\n"), 0o644))
+		out, _ := exec.Command(analyze, "verify", unit).CombinedOutput()
+		return string(out)
+	}
+	assert.NotContains(t, verify(settings(t, "systemd .socket")...), "x.socket:")
+	assert.Contains(t, verify("KeepAliveProbe=3"), "x.socket:", "it would notice")
+}
+
+func TestPlanForTheMachine(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	file := filepath.Join(t.TempDir(), "keepalive.conf")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Join(settings(t, "sysctl.d"), "\n")), 0o644))
+	out, err := exec.Command(lookPath(t, "sysctl"), "-p", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, withoutUserTimeout(planned(t)), keepalive.SystemDefaults())
+
+	slow := keepalive.Target{Detect: 45 * time.Second, Unacked: true, SlowReads: true}
+	c, err := keepalive.Plan(slow)
+	require.NoError(t, err)
+	assert.Contains(t, sysctlLines(c, 1, 1), "net.ipv4.tcp_rto_max_ms = 2000")
+}
+
+func TestPlanPrints(t *testing.T) {
+	t.Parallel()
+	r := runCommand(t, "plan", "--detect", "45s", "--idle-limit", "60s", "--unacked")
+	require.Equal(t, exitDone, r.code, r.stderr)
+	c := planned(t)
+	parsed, err := keepalive.Parse(strings.TrimSpace(strings.Split(r.stdout, "\n")[1]))
+	require.NoError(t, err)
+	assert.Equal(t, c, parsed)
+	assert.Contains(t, r.stdout, "  "+goLiteral(c)+"\n")
+	_, err = parser.ParseExpr(goLiteral(c))
+	assert.NoError(t, err)
+	assert.Contains(t, r.stdout, "MariaDB")
+	assert.NotContains(t, r.stdout, "\x1b")
+	for line := range strings.Lines(show(t, 60, 100, "NO_COLOR=1", "plan", "--detect", "45s", "--idle-limit", "60s", "--unacked")) {
+		if strings.ContainsAny(line, "├─") {
+			assert.LessOrEqual(t, len([]rune(line)), 61, line)
+		}
+	}
+}
+
+func TestPlanWrongUsage(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"plan":                            "this demands nothing, want --detect, --idle-limit or both",
+		"plan --detect 1s":                "--detect is 1s, want 4.5s or more",
+		"plan --idle-limit 1s":            "--idle-limit is 1s, want more than 2.25s",
+		"plan --detect 45":                `invalid argument "45" for "--detect" flag`,
+		"plan --detect 45s --slow-reads":  "--slow-reads without --unacked",
+		"plan --detect 45s now":           `unknown command "now" for "keepalive plan"`,
+		"ls --watch -1s":                  "--watch is -1s, want a duration above zero",
+		"ls --watch 1s --json":            "if any flags in the group [json watch] are set none of the others can be",
+		"ls now":                          `unknown command "now" for "keepalive ls"`,
+		"defaults now":                    `unknown command "now" for "keepalive defaults"`,
+		"nonsense":                        `unknown command "nonsense" for "keepalive"`,
+		"plan --detect 45s --idle-limit=": `invalid argument "" for "--idle-limit" flag`,
+	} {
+		r := runCommand(t, strings.Fields(args)...)
+		assert.Equal(t, exitUsage, r.code, args)
+		assert.Contains(t, r.stderr, want, args)
+		assert.Contains(t, r.stderr, "--help'.\n", args)
+		assert.Empty(t, r.stdout, args)
+	}
+	for _, args := range []string{"", "--help", "help ls", "ls --help", "completion bash"} {
+		r := runCommand(t, strings.Fields(args)...)
+		assert.Equal(t, exitDone, r.code, args)
+		assert.NotEmpty(t, r.stdout, args)
+	}
+}
