@@ -37,7 +37,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	// It removes them once this process has ended, however it does.
 	broom := exec.Command("sh", "-c", `read x; rm -r "$0"`, dir)
 	broom.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if _, err := broom.StdinPipe(); err != nil {
+	if untilTheEnd, err = broom.StdinPipe(); err != nil {
 		return "", err
 	}
 	if err := broom.Start(); err != nil {
@@ -51,6 +51,9 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	}
 	return dir, err
 })
+
+// untilTheEnd stays open until this process ends.
+var untilTheEnd io.Closer
 
 // program returns the path of one of them.
 func program(t testing.TB, name string) string {
