@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// built are the command and a server, both static, which the tests run. They lie
+// built are the command and the servers, all static, that the tests run. They lie
 // where every user may run them.
 var built = sync.OnceValues(func() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "keepalive")
@@ -43,7 +43,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	if err := broom.Start(); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, ".", "./testdata/goserver")
+	cmd := exec.Command("go", "build", "-o", dir, ".", "./testdata/goserver", "./testdata/crowd")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
