@@ -116,7 +116,7 @@ func processes(s *sockets.Socket) string {
 // cutProcesses shortens the name, so that the ids stay legible.
 func cutProcesses(s string, width int) string {
 	i := strings.LastIndexByte(s, '[')
-	if left := width - (len(s) - i); i >= 0 && len(s) > width && left >= 2 {
+	if left := width - (len(s) - i); left >= 2 {
 		return term.Cut(s[:i], left) + s[i:]
 	}
 	return term.Cut(s, width)
@@ -231,8 +231,11 @@ func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, 
 	}
 }
 
-// renderSockets returns the lines of a table.
+// renderSockets returns the lines of a table, none for no sockets.
 func renderSockets(out term.Output, list []*sockets.Socket) []string {
+	if len(list) == 0 {
+		return nil
+	}
 	rendered := make(map[string]term.Column)
 	var t term.Table
 	all := layouts()

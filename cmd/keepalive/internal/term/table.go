@@ -51,6 +51,13 @@ func (c *Column) width() int {
 	return width
 }
 
+func (c *Column) fit(cell string, width int) string {
+	if c.Cut == nil || textWidth(cell) <= width {
+		return cell
+	}
+	return c.Cut(cell, width)
+}
+
 // Print prints the table.
 func (t Table) Print(out Output) error {
 	for _, line := range t.Lines(out) {
@@ -108,7 +115,7 @@ func (t Table) configs(out Output) []table.ColumnConfig {
 	}
 	configs := make([]table.ColumnConfig, len(t))
 	for i := range t {
-		configs[i] = table.ColumnConfig{Number: i + 1, WidthMax: max(1, widths[i]), WidthMaxEnforcer: t[i].Cut}
+		configs[i] = table.ColumnConfig{Number: i + 1, WidthMax: max(1, widths[i]), WidthMaxEnforcer: t[i].fit}
 		if t[i].Right {
 			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
 		}
@@ -129,7 +136,7 @@ func Cut(s string, width int) string {
 
 // CutLeft is Cut for text that matters most at its end.
 func CutLeft(s string, width int) string {
-	if width <= 0 || textWidth(s) <= width {
+	if textWidth(s) <= width {
 		return s
 	}
 	runes := []rune(text.StripEscape(s))
