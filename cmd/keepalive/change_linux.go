@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -53,7 +54,9 @@ func (c change) of(s *sockets.Socket) (keepalive.Config, error) {
 	set(&result.Idle, defaults.Idle, system || result.Idle == 0)
 	set(&result.Interval, defaults.Interval, system || result.Interval == 0)
 	set(&result.Count, defaults.Count, system || result.Count == 0)
-	set(&result.MaxRTO, defaults.MaxRTO, system && result.MaxRTO != 0) // 0 where the socket has none
+	if inherited := cmp.Or(defaults.MaxRTO, sockets.DefaultMaxRTO); system && s.MaxRTO() != inherited && !s.MPTCP {
+		result.MaxRTO = inherited // which Multipath TCP has no option for
+	}
 	return result, result.Validate()
 }
 

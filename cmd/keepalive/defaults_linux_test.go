@@ -29,7 +29,7 @@ func TestDefaults(t *testing.T) {
 		"",
 		"POLICY UNNOTICED IN FLIGHT",
 		"sysctl idle=1m40s,interval=1m15s,count=4 6m40s 6.2s",
-		"Go's net idle=15s,interval=15s,count=9,max_rto=2m0s 2m30s 6.2s",
+		"Go's net idle=15s,interval=15s,count=9 2m30s 6.2s",
 		"none off never 6.2s",
 		"",
 	}, lines)

@@ -17,7 +17,7 @@ const fields = `    processes            who shares the socket: pid, command, fd
     idle, interval       TCP_KEEPIDLE, TCP_KEEPINTVL
     count                TCP_KEEPCNT
     user_timeout         TCP_USER_TIMEOUT, 0 for off
-    max_rto              TCP_RTO_MAX_MS, null where the socket has none
+    max_rto              TCP_RTO_MAX_MS, 120 where the kernel has none
     unnoticed_idle       UNNOTICED, null for "never"
     unnoticed_in_flight  IN FLIGHT, null for "?"
 and for connections
@@ -42,7 +42,7 @@ type object struct {
 	Interval          seconds         `json:"interval"`
 	Count             int             `json:"count"`
 	UserTimeout       seconds         `json:"user_timeout"`
-	MaxRTO            *seconds        `json:"max_rto"`
+	MaxRTO            seconds         `json:"max_rto"`
 	UnnoticedIdle     *seconds        `json:"unnoticed_idle"`
 	UnnoticedInFlight *seconds        `json:"unnoticed_in_flight"`
 	*objectStatus                     // of a connection
@@ -88,7 +88,7 @@ func toObject(s *sockets.Socket) object {
 		Interval:          toSeconds(c.Interval),
 		Count:             c.Count,
 		UserTimeout:       toSeconds(c.UserTimeout),
-		MaxRTO:            orNull(toSeconds(c.MaxRTO), c.MaxRTO != 0),
+		MaxRTO:            toSeconds(s.MaxRTO()),
 		UnnoticedIdle:     orNull(toSeconds(s.Idle.For), !s.Idle.Never),
 		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known),
 	}

@@ -70,7 +70,7 @@ var (
 		{heading: "INTERVAL", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.Config.Interval) })},
 		{heading: "COUNT", right: true, cell: plain(func(s *sockets.Socket) string { return strconv.Itoa(s.Config.Count) })},
 		{heading: "USER TIMEOUT", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.UserTimeout) })},
-		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.MaxRTO) })},
+		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.MaxRTO()) })},
 	}
 	answerColumns = []column{
 		{heading: "PROBES", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Probes })},

@@ -121,6 +121,9 @@ func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
 }
 
 func (s *setter) difference(before, after keepalive.Config) string {
+	if after.MaxRTO == sockets.DefaultMaxRTO {
+		after.MaxRTO = 0 // as it is read back
+	}
 	if before == after {
 		return "unchanged: " + after.String()
 	}

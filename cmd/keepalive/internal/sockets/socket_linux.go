@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,6 +81,13 @@ func (s *Socket) Get() error {
 	s.Idle, s.InFlight = s.unnoticedIdle(), s.unnoticedInFlight()
 	return nil
 }
+
+// DefaultMaxRTO is what a socket holds whose MaxRTO [keepalive.Get] returns as
+// zero, or does without having the option: TCP_RTO_MAX_SEC of include/net/tcp.h.
+const DefaultMaxRTO = 120 * time.Second
+
+// MaxRTO returns the longest time between two retransmissions.
+func (s *Socket) MaxRTO() time.Duration { return cmp.Or(s.Config.MaxRTO, DefaultMaxRTO) }
 
 // Apply sets a policy, as [keepalive.Config.Apply] does, with the system
 // defaults of the socket's own namespace.

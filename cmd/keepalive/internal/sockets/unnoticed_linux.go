@@ -28,7 +28,7 @@ func (s *Socket) unnoticedInFlight() Unnoticed {
 		d, _ := s.Config.UnackedTime()
 		return Unnoticed{For: d, Known: true}
 	}
-	return s.namespace.unnoticedInFlight(s.Config.MaxRTO)
+	return s.namespace.unnoticedInFlight(s.MaxRTO())
 }
 
 // unnoticedInFlight returns how long that is without a UserTimeout. Nearly all
