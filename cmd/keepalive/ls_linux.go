@@ -86,17 +86,17 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 	case l.watch > 0:
 		return l.again(ctx, stdout)
 	case l.json:
-		return l.printJSON(stdout, stderr)
+		return l.printJSON(ctx, stdout, stderr)
 	}
 	out := term.New(stdout)
-	lines, err := l.table(out)
+	lines, err := l.table(ctx, out)
 	if _, err := io.WriteString(out, strings.Join(lines, "")); err != nil {
 		return err
 	}
 	return err
 }
 
-func (l *ls) printJSON(stdout, stderr io.Writer) error {
+func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
 	f, err := sockets.Find()
 	if err != nil {
 		return err
@@ -106,6 +106,9 @@ func (l *ls) printJSON(stdout, stderr io.Writer) error {
 	encoder := json.NewEncoder(w)
 	n := 0
 	for s := range f.All() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if !l.selection.has(s) {
 			continue
 		}
@@ -132,7 +135,7 @@ func (l *ls) found(n int) error {
 }
 
 // table returns the lines of the table, and the result.
-func (l *ls) table(out term.Output) ([]string, error) {
+func (l *ls) table(ctx context.Context, out term.Output) ([]string, error) {
 	f, err := sockets.Find()
 	if err != nil {
 		return nil, err
@@ -140,6 +143,9 @@ func (l *ls) table(out term.Output) ([]string, error) {
 	defer f.Close()
 	var selected []*sockets.Socket
 	for s := range f.All() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if l.selection.has(s) {
 			selected = append(selected, s)
 		}
@@ -152,16 +158,20 @@ func (l *ls) table(out term.Output) ([]string, error) {
 	return lines, l.found(len(selected))
 }
 
-// again shows the table until ctx ends.
-func (l *ls) again(ctx context.Context, stdout io.Writer) error {
+// again shows the table until ctx ends. Its result is that of the last one.
+func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 	tick := time.NewTicker(l.watch)
 	defer tick.Stop()
 	for first := true; ; first = false {
 		out := term.New(stdout) // of a terminal that may have changed its size
-		lines, result := l.table(out)
-		if _, failed := result.(exitCode); result != nil && !failed {
+		lines, err := l.table(ctx, out)
+		if ctx.Err() != nil {
 			return result
 		}
+		if _, found := err.(exitCode); err != nil && !found {
+			return err
+		}
+		result = err
 		if err := redraw(out, lines, first); err != nil {
 			return err
 		}
