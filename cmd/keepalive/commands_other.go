@@ -5,5 +5,5 @@ package main
 import "github.com/spf13/cobra"
 
 func commands() []*cobra.Command {
-	return []*cobra.Command{newPlan()}
+	return []*cobra.Command{newPlan(), newProbe()}
 }

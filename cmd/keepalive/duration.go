@@ -32,3 +32,16 @@ const (
 	never   = "never"
 	unknown = "?"
 )
+
+// seconds is a duration in JSON.
+type seconds float64
+
+func toSeconds(d time.Duration) seconds { return seconds(d.Seconds()) }
+
+// orNull returns nil for a value that is not there.
+func orNull[T any](v T, there bool) *T {
+	if !there {
+		return nil
+	}
+	return &v
+}

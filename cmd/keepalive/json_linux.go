@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
@@ -61,18 +60,6 @@ type objectStatus struct {
 	Unacked     int     `json:"unacked"`
 	RTT         seconds `json:"rtt"`
 	Suspect     bool    `json:"suspect"`
-}
-
-type seconds float64
-
-func toSeconds(d time.Duration) seconds { return seconds(d.Seconds()) }
-
-// orNull returns nil for a value that is not there.
-func orNull[T any](v T, there bool) *T {
-	if !there {
-		return nil
-	}
-	return &v
 }
 
 func toObject(s *sockets.Socket) object {

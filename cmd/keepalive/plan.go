@@ -48,9 +48,10 @@ timers that are on time. It does not change anything.`,
 	return c
 }
 
-// inFlags names the flags in place of the fields of [keepalive.Target].
+// inFlags names the flags in place of the fields that an error is about.
 func inFlags(err error) error {
-	return errors.New(strings.NewReplacer("keepalive: ", "", "Target demands", "this demands",
+	return errors.New(strings.NewReplacer("keepalive: ", "", "pathidle: ", "", "Target demands", "this demands",
+		"Max is", "--max is", "Precision is", "--precision is", "Connections is", "--connections is",
 		"Detect", "--detect", "IdleLimit", "--idle-limit", "Unacked", "--unacked", "SlowReads", "--slow-reads").Replace(err.Error()))
 }
 

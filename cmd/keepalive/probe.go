@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/pathidle"
+)
+
+func newProbe() *cobra.Command {
+	var p prober
+	c := &cobra.Command{
+		Use:   "probe HOST:PORT",
+		Short: "Measure how long the path to a server keeps an idle connection",
+		Long: `Probe finds out after what time a firewall, NAT or balancer on the path to a
+server forgets an idle connection, against any TCP server and without sending it
+a byte. It opens a few connections, leaves each alone for a different time, and
+then asks the path by a keepalive probe. At the end it prints the answer, and the
+policy that keeps the path.
+
+It says first how long it takes: mostly 1.2 to 1.9 times what it finds. Ctrl-C
+ends it, and it prints what is known by then. On a terminal it shows the
+connections: how long each has been idle, and when it is asked. In a pipe it
+prints a line for each answer.
+
+--json prints one object at the end. Its durations are numbers of seconds:
+
+    remote          address of the server
+    verdict         found, nothing lost, server closes, server sends, varies,
+                    never answers; empty where it was ended early
+    survived, lost  longest idle time that survived, shortest that was lost, or
+                    null
+    after           of "server closes" and "server sends": its period, or null
+    policy          that keeps the path, or null
+    samples         idle, outcome, probes, rtt of each question
+
+The exit code is 1 if no idle time is known to survive, or it was ended early.`,
+		Example: `  keepalive probe primary.example:5432
+  keepalive probe --max 10m --precision 5s 192.0.2.1:443`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			p.out = term.New(c.OutOrStdout())
+			return p.run(c.Context(), args[0])
+		},
+	}
+	flags := c.Flags()
+	flags.DurationVar(&p.options.Max, "max", time.Hour, "the longest idle `TIME` of interest")
+	flags.DurationVar(&p.options.Precision, "precision", 0, "how exact the answer is: `TIME`, or 0 for 5 % of it")
+	flags.IntVar(&p.options.Connections, "connections", 8, "how many connections are open at once at most: `N`, fewer take longer")
+	flags.BoolVar(&p.json, "json", false, "print one object at the end")
+	return c
+}
+
+// prober is what the command is told to do.
+type prober struct {
+	options pathidle.Options
+	json    bool
+	out     term.Output
+}
+
+func (p *prober) run(ctx context.Context, address string) error {
+	longest := p.options.Duration(0)
+	if longest == 0 {
+		_, err := pathidle.Measure(ctx, "tcp", address, &p.options) // says what is wrong
+		return usageError{inFlags(err)}
+	}
+	if p.json {
+		r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
+		return errors.Join(p.printJSON(r), ending(ctx, r, err))
+	}
+	fmt.Fprintf(p.out, "Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, short(longest))
+	picture := &livePicture{out: p.out, since: time.Now()}
+	p.options.Progress = picture.update
+	stop := picture.start()
+	r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
+	stop()
+	if err != nil && ctx.Err() == nil && r.Survived == 0 && r.Lost == 0 {
+		return err
+	}
+	p.printAnswer(r)
+	return ending(ctx, r, err)
+}
+
+// ending is the result of the command.
+func ending(ctx context.Context, r pathidle.Result, err error) error {
+	switch {
+	case err != nil && ctx.Err() != nil: // somebody wanted it so
+		return exitCode(exitWanting)
+	case err != nil:
+		return err
+	case r.Survived == 0:
+		return exitCode(exitWanting)
+	}
+	return nil
+}
+
+func (p *prober) printAnswer(r pathidle.Result) {
+	answer := r.String()
+	fmt.Fprintln(p.out, p.out.Paint(term.Heading, strings.ToUpper(answer[:1])+answer[1:]+"."))
+	policy, err := r.Plan(keepalive.Target{})
+	switch {
+	case err == nil:
+		fmt.Fprintf(p.out, "Policy that keeps it: %v\n", policy)
+	case r.Survived != 0:
+		fmt.Fprintf(p.out, "No policy keeps it: %v.\n", inFlags(err))
+	}
+}
+
+// measured is what probe --json prints.
+type measured struct {
+	Remote   string            `json:"remote"`
+	Verdict  pathidle.Verdict  `json:"verdict"`
+	Survived *seconds          `json:"survived"`
+	Lost     *seconds          `json:"lost"`
+	After    *seconds          `json:"after"`
+	Policy   *keepalive.Config `json:"policy"`
+	Samples  []measuredSample  `json:"samples"`
+}
+
+type measuredSample struct {
+	Idle    seconds          `json:"idle"`
+	Outcome pathidle.Outcome `json:"outcome"`
+	Probes  int              `json:"probes"`
+	RTT     seconds          `json:"rtt"`
+}
+
+func (p *prober) printJSON(r pathidle.Result) error {
+	m := measured{
+		Remote:   r.Remote,
+		Verdict:  r.Verdict,
+		Survived: orNull(toSeconds(r.Survived), r.Survived != 0),
+		Lost:     orNull(toSeconds(r.Lost), r.Lost != 0),
+		After:    orNull(toSeconds(r.After), r.After != 0),
+		Samples:  []measuredSample{},
+	}
+	if policy, err := r.Plan(keepalive.Target{}); err == nil {
+		m.Policy = &policy
+	}
+	for _, s := range r.Samples {
+		m.Samples = append(m.Samples, measuredSample{toSeconds(s.Idle), s.Outcome, s.Probes, toSeconds(s.RTT)})
+	}
+	return json.NewEncoder(p.out).Encode(m)
+}
+
+// A livePicture shows a measurement that goes on.
+type livePicture struct {
+	out   term.Output
+	since time.Time // the last update
+
+	mu    sync.Mutex
+	last  *pathidle.Progress
+	lines int // of the picture on the terminal
+}
+
+// update takes note of what has happened. In a pipe it prints it.
+func (l *livePicture) update(p pathidle.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last, l.since = &p, time.Now()
+	if l.out.Terminal {
+		l.draw()
+	} else if p.Sample != nil {
+		fmt.Fprintln(l.out, sampleText(*p.Sample)+"; "+bracket(p))
+	}
+}
+
+// start draws the picture again and again on a terminal, until the function that
+// it returns is called.
+func (l *livePicture) start() (stop func()) {
+	if !l.out.Terminal {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var drawing sync.WaitGroup
+	drawing.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				l.mu.Lock()
+				l.draw()
+				l.mu.Unlock()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		drawing.Wait()
+	}
+}
+
+// draw draws the picture in place of the one before.
+func (l *livePicture) draw() {
+	if l.last == nil {
+		return
+	}
+	lines := searchLines(*l.last, time.Since(l.since), l.out)
+	var b strings.Builder
+	if l.lines > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", l.lines)
+	}
+	for _, line := range lines {
+		b.WriteString(term.Cut(line, l.out.Width) + "\x1b[K\n")
+	}
+	l.lines = len(lines)
+	io.WriteString(l.out, b.String())
+}
+
+// searchLines draws a search that has gone on for a while since p: a bar for
+// each connection, and below them what is known. All have the same scale.
+func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []string {
+	now := p.Elapsed + since
+	end := max(p.Lost, p.Survived, time.Second)
+	for _, c := range p.Conns {
+		end = max(end, c.Until-c.Since, now-c.Since)
+	}
+	const label = "  8 connecting    59m59s  " // the widest
+	columns := max(10, min(out.Width, 120)-len(label)-2)
+	width := func(d time.Duration) int { return int(int64(max(d, 0)) * int64(columns) / int64(end)) }
+	var lines []string
+	for i, c := range p.Conns {
+		idle, bar := "", ""
+		style := stateStyle(c.State)
+		switch c.State {
+		case pathidle.StateIdle, pathidle.StateAsked, pathidle.StateDoubtful:
+			idle = short((now - c.Since).Truncate(100 * time.Millisecond))
+			done := min(columns, width(now-c.Since))
+			bar = out.Paint(style, strings.Repeat("━", done))
+			if rest := min(columns, width(c.Until-c.Since)) - done; rest > 0 {
+				bar += out.Paint(term.Faint, strings.Repeat("─", rest-1)+"?")
+			}
+		}
+		lines = append(lines, fmt.Sprintf("%3d %s %9s  %s", i+1, out.Paint(style, fmt.Sprintf("%-10s", c.State)), idle, bar))
+	}
+	known := out.Paint(term.Good, strings.Repeat("━", width(p.Survived)))
+	if p.Lost != 0 {
+		known += strings.Repeat(" ", max(0, width(p.Lost)-width(p.Survived)-1)) + out.Paint(term.Alarm, "✕")
+	}
+	left := fmt.Sprintf("%s left, %s at most", short(max(0, p.Left-since).Truncate(time.Second)), short(max(0, p.LeftMost-since).Truncate(time.Second)))
+	return append(lines, fmt.Sprintf("    %-10s %9s  %s", "known", "", known), bracket(p)+"; "+left)
+}
+
+func stateStyle(s pathidle.State) term.Style {
+	switch s {
+	case pathidle.StateIdle:
+		return term.Good
+	case pathidle.StateAsked:
+		return term.Heading
+	case pathidle.StateDoubtful:
+		return term.Warning
+	}
+	return term.Faint
+}
+
+// bracket says what is known.
+func bracket(p pathidle.Progress) string {
+	switch {
+	case p.Survived == 0 && p.Lost == 0:
+		return "nothing known yet"
+	case p.Lost == 0:
+		return fmt.Sprintf("kept for %s, nothing lost yet", short(p.Survived))
+	case p.Survived == 0:
+		return fmt.Sprintf("lost after %s", short(p.Lost))
+	}
+	return fmt.Sprintf("kept for %s, lost after %s", short(p.Survived), short(p.Lost))
+}
+
+// sampleText says what became of a question.
+func sampleText(s pathidle.Sample) string {
+	text := fmt.Sprintf("idle for %s: %s", short(s.Idle), s.Outcome)
+	if s.RTT != 0 {
+		text += fmt.Sprintf(" after %v", s.RTT.Round(100*time.Microsecond))
+	}
+	return text
+}
