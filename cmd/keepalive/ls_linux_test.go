@@ -336,6 +336,24 @@ func TestPrometheus(t *testing.T) {
 	assert.Regexp(t, fmt.Sprintf(`keepalive_unnoticed_idle_seconds\{command="redis-server",pid="%s",.*\} \+Inf\n`, pid(server)), string(prom), "the listening socket")
 }
 
+// A program chooses its name, but not what it does to the terminal.
+func TestLsPrintsNames(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	path := filepath.Join(t.TempDir(), "a\x1b[31m\"b\xff")
+	text, err := os.ReadFile(program(t, "goserver"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text, 0o755))
+	server := exec.Command(path, "127.0.0.1:7000")
+	start(t, server).await(t, "listening")
+	r := runCommand(t, "ls", "--pid", pid(server))
+	assert.Contains(t, r.stdout, `a?[31m"b`)
+	assert.NotContains(t, r.stdout, "\x1b")
+	l := list(t, "--pid", pid(server))
+	require.Len(t, l, 1)
+	assert.Equal(t, "a?[31m\"b\ufffd", l[0].Processes[0].Command)
+}
+
 // A connection that is closed on one side, and a socket that was never connected.
 func TestLsStates(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +42,7 @@ type ref struct {
 // Process is a process that holds a socket.
 type Process struct {
 	PID     int
-	Command string // as in /proc/PID/comm: MaxCommand bytes at most
+	Command string // as in /proc/PID/comm, "?" for what can't be printed
 }
 
 // MaxCommand is how long a command is at most: TASK_COMM_LEN less one.
@@ -105,9 +107,20 @@ func (f *Found) add(pid int) error {
 	}
 	if len(f.refs) > n {
 		command, _ := os.ReadFile(dir + "/comm")
-		f.processes = append(f.processes, Process{pid, string(bytes.TrimSuffix(command, []byte("\n")))})
+		f.processes = append(f.processes, Process{pid, printable(strings.TrimSuffix(string(command), "\n"))})
 	}
 	return nil
+}
+
+// printable keeps programs from writing to the terminal of who lists them: they
+// choose their names.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 // addFrom adds what /proc/PID/fd shows.

@@ -32,7 +32,7 @@ func (r Refusal) Unwrap() error { return r.Err }
 // the kernel checks, in the same order.
 func explain(pid int, err error) Refusal {
 	target := readStatus(strconv.Itoa(pid))
-	r := Refusal{Process: Process{pid, target.command}, User: target.user(), Err: err}
+	r := Refusal{Process: Process{pid, printable(target.command)}, User: target.user(), Err: err}
 	switch {
 	case errors.Is(err, unix.ENOSYS):
 		r.Reason = "pidfd_getfd takes Linux 5.6, and a container that lets it pass"
