@@ -3,10 +3,11 @@ module github.com/seed-7be6acb7/keepalive/cmd/keepalive
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/jedib0t/go-pretty/v6 v6.8.3
 	github.com/seed-7be6acb7/keepalive v0.0.0
 	github.com/spf13/cobra v1.10.2
-	github.com/spf13/pflag v1.0.9
+	github.com/spf13/pflag v1.0.10
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0

@@ -1,0 +1,96 @@
+package cgrouppolicy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/internal/turns"
+	"golang.org/x/sys/unix"
+)
+
+// usual is what docs/run.md gives the costs of.
+var usual = keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
+
+// usualOptions are what a program sets that sets the same.
+var usualOptions = [][3]int{
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 5},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 75_000},
+}
+
+// A connection is opened, accepted and closed over loopback: in a group with the
+// policy, in one without, and in one without by a program that sets the same
+// options on both ends.
+func BenchmarkConnection(b *testing.B) {
+	with, without, program := group(b, &usual), group(b, nil), group(b, nil)
+	bare := connecting(b, "without", without, false)
+	bare.AtMost = 1.10
+	setting := connecting(b, "setsockopt", program, true)
+	setting.AtMost = 0.8
+	turns.Benchmark(b, connecting(b, "policy", with, false), bare, setting)
+}
+
+// One setsockopt of an option of the policy, on an open connection.
+func BenchmarkSetsockopt(b *testing.B) {
+	with, without := group(b, &usual), group(b, nil)
+	bare := setting(b, "without", without)
+	bare.AtMost = 1.3
+	turns.Benchmark(b, setting(b, "policy", with), bare)
+}
+
+// group returns a maker of sockets in a group of its own, with a policy or
+// without.
+func group(b *testing.B, c *keepalive.Config) *cgrouptest.Sockets {
+	g := cgrouptest.New(b)
+	s := cgrouptest.NewSockets(b, g)
+	if c != nil {
+		attach(b, g, *c, false)
+	}
+	return s
+}
+
+func connecting(b *testing.B, name string, s *cgrouptest.Sockets, sets bool) turns.Contender {
+	ln := listen(b, s, unix.AF_INET, 0)
+	address, err := unix.Getsockname(int(ln))
+	turns.NoError(b, err)
+	var clients []int
+	return turns.Contender{
+		Name: name,
+		Prepare: func(calls int) {
+			for range calls {
+				fd, err := s.Socket(b, unix.AF_INET, unix.SOCK_STREAM, 0)
+				turns.NoError(b, err)
+				// Without TIME_WAIT.
+				turns.NoError(b, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+				clients = append(clients, fd)
+			}
+		},
+		Do: func() {
+			client := clients[len(clients)-1]
+			clients = clients[:len(clients)-1]
+			turns.NoError(b, unix.Connect(client, address))
+			server, _, err := unix.Accept4(int(ln), unix.SOCK_CLOEXEC)
+			turns.NoError(b, err)
+			if sets {
+				for _, o := range usualOptions {
+					turns.NoError(b, unix.SetsockoptInt(client, o[0], o[1], o[2]))
+					turns.NoError(b, unix.SetsockoptInt(server, o[0], o[1], o[2]))
+				}
+			}
+			unix.Close(client)
+			unix.Close(server)
+		},
+	}
+}
+
+func setting(b *testing.B, name string, s *cgrouptest.Sockets) turns.Contender {
+	client, _ := pair(b, s)
+	return turns.Contender{
+		Name: name,
+		Do:   func() { turns.NoError(b, unix.SetsockoptInt(int(client), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 5)) },
+	}
+}
