@@ -24,10 +24,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run runs the command that args name and returns the exit code.
@@ -83,6 +80,11 @@ user_timeout=1m15s and max_rto=2s, with commas between them.
 
 The exit code is 0 when all was done, 1 when something was refused or found
 wanting, and 2 for wrong usage.`,
+		// A command that has its own leaves signals alone.
+		PersistentPreRun: func(c *cobra.Command, _ []string) {
+			ctx, _ := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			c.SetContext(ctx)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
