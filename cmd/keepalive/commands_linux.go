@@ -3,5 +3,5 @@ package main
 import "github.com/spf13/cobra"
 
 func commands() []*cobra.Command {
-	return []*cobra.Command{newDefaults(), newLs(), newPlan(), newProbe(), newSet()}
+	return []*cobra.Command{newAttach(), newDefaults(), newLs(), newPlan(), newProbe(), newRun(), newSet()}
 }

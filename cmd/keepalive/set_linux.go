@@ -59,6 +59,7 @@ type setter struct {
 	selection selection
 	change    change
 	dryRun    bool
+	guarded   bool // connections to come hold the policy whatever happens
 
 	out    term.Output
 	stderr io.Writer
@@ -113,7 +114,7 @@ func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
 		return
 	}
 	s.say(socket, s.difference(before, after))
-	if socket.State == sockets.Listen {
+	if socket.State == sockets.Listen && !s.guarded {
 		was := *socket
 		was.Config = before
 		fmt.Fprintln(s.out, "    "+inheritance(&was, all))
@@ -145,6 +146,8 @@ func (s *setter) say(socket *sockets.Socket, what string) {
 	fmt.Fprintf(s.out, "%s: %s\n", name, what)
 }
 
+var errNoSocket = errors.New("no socket is selected that the caller may see")
+
 func (s *setter) result(selected int, refusals []sockets.Refusal) error {
 	if s.selection.namesProcesses() {
 		for _, r := range refusals {
@@ -160,7 +163,7 @@ func (s *setter) result(selected int, refusals []sockets.Refusal) error {
 	case s.failed:
 		return exitCode(exitWanting)
 	case selected == 0:
-		return errors.New("no socket is selected that the caller may see")
+		return errNoSocket
 	case s.dryRun:
 		fmt.Fprintln(s.stderr, "Nothing was set (--dry-run).")
 	}

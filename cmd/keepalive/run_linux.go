@@ -1,0 +1,243 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/supervise"
+)
+
+// Exit codes of run where the program does not run, as those of env(1).
+const (
+	exitFailed   = 125
+	exitNoExec   = 126 // the program is there, and can't be run
+	exitNotFound = 127
+)
+
+// A runner runs a program by run.
+type runner struct {
+	policy     keepalive.Config
+	argv       []string
+	allowMPTCP bool
+	user       string
+}
+
+func newRun() *cobra.Command {
+	var r runner
+	c := &cobra.Command{
+		Use:   "run POLICY -- PROGRAM [ARGUMENT...]",
+		Short: "Run a program whose TCP connections hold a policy from birth",
+		Long: `Run starts a program in a control group of its own and has eBPF hold each TCP
+connection of the program, and of those that it starts, to the policy: from
+the moment that it is established, whatever the program itself sets. What the
+policy leaves out stays the program's own.
+
+Signals that run gets are passed on to the program. Run waits until no process
+is left in the group, and then ends as the program ended: with its exit code, or
+by the same signal. It exits with 125 where it fails itself, with 126 where the
+program can't be run and with 127 where there is none.
+
+It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. The program gets none of
+them, unless root runs it as root. See docs/run.md.`,
+		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example
+  keepalive run --user postgres default -- /usr/lib/postgresql/15/bin/postgres -D /srv/data`,
+		Args:             r.parse,
+		PersistentPreRun: func(*cobra.Command, []string) {}, // signals are the program's
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := r.run()
+			if _, ok := errors.AsType[exitCode](err); ok || err == nil {
+				return err
+			}
+			fmt.Fprintln(c.ErrOrStderr(), "keepalive run:", strings.TrimPrefix(err.Error(), "keepalive: "))
+			return exitCodeOf(err)
+		},
+	}
+	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP, whose subflows may lack the policy")
+	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, in its groups")
+	return c
+}
+
+func (r *runner) parse(c *cobra.Command, args []string) error {
+	if c.ArgsLenAtDash() != 1 || len(args) < 2 {
+		return errors.New("want a policy, --, and a program, as in: " + c.Example[2:strings.IndexByte(c.Example, '\n')])
+	}
+	r.argv = args[1:]
+	enforced, err := parseEnforced(args[0])
+	r.policy = enforced.policy
+	return err
+}
+
+// parseEnforced parses a policy for connections that are yet to be made. They
+// have no value to go back to, so a zero makes no sense.
+func parseEnforced(s string) (change, error) {
+	c, err := parseChange(s)
+	for key, value := range map[string]int64{
+		"idle":         int64(c.policy.Idle),
+		"interval":     int64(c.policy.Interval),
+		"count":        int64(c.policy.Count),
+		"user_timeout": int64(c.policy.UserTimeout),
+		"max_rto":      int64(c.policy.MaxRTO),
+	} {
+		if err == nil && c.names[key] && value == 0 {
+			return c, usageError{fmt.Errorf("%s is 0, want a value, or none to leave it to the program", key)}
+		}
+	}
+	delete(c.names, "default") // what is left out stays, on open connections too
+	return c, err
+}
+
+// exitCodeOf tells why the program did not run.
+func exitCodeOf(err error) exitCode {
+	lookup, inPath := errors.AsType[*exec.Error](err)
+	start, started := errors.AsType[*os.PathError](err)
+	switch {
+	case inPath && (errors.Is(lookup.Err, exec.ErrNotFound) || errors.Is(lookup.Err, os.ErrNotExist)):
+		return exitNotFound
+	case inPath || started && start.Op == "fork/exec":
+		return exitNoExec
+	}
+	return exitFailed
+}
+
+// run returns nil or the exit code of the program, unless it ends as the program
+// did.
+func (r *runner) run() error {
+	cmd, err := r.command()
+	if err != nil {
+		return err
+	}
+	signals := supervise.Catch()
+	defer signals.Stop()
+	status, err := r.supervise(signals, cmd)
+	if interrupted, ok := errors.AsType[supervise.Interrupted](err); ok {
+		supervise.Die(interrupted.Signal)
+		return exitCode(128 + interrupted.Signal)
+	}
+	if err != nil {
+		return err
+	}
+	if status.Signaled() {
+		supervise.Die(status.Signal())
+		return exitCode(128 + status.Signal())
+	}
+	if code := status.ExitStatus(); code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+func (r *runner) supervise(signals supervise.Signals, cmd *exec.Cmd) (status syscall.WaitStatus, err error) {
+	own, err := cgroup.Own()
+	if err != nil {
+		return 0, err
+	}
+	defer own.Close()
+	if err := check(own, r.policy); err != nil {
+		return 0, err
+	}
+	group, err := own.New()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, group.Remove()) }()
+	attachment, err := attachTo(group, r.policy, r.allowMPTCP)
+	if err != nil {
+		return 0, err
+	}
+	defer attachment.Close()
+	if err := cgrouppolicy.SetInherited(r.policy); err != nil {
+		return 0, err
+	}
+	return signals.Run(cmd, group)
+}
+
+func check(own *cgroup.Group, c keepalive.Config) error {
+	dir, err := own.Directory()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return cgrouppolicy.Check(dir, c)
+}
+
+func attachTo(group *cgroup.Group, c keepalive.Config, mptcp bool) (*cgrouppolicy.Attachment, error) {
+	dir, err := group.Directory()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return cgrouppolicy.Attach(dir, c, mptcp)
+}
+
+// command prepares the program to run with the rights of the caller, or of the
+// user that was asked for.
+func (r *runner) command() (*exec.Cmd, error) {
+	path, err := exec.LookPath(r.argv[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) { // a shell runs it as well
+		return nil, err
+	}
+	cmd := &exec.Cmd{Path: path, Args: r.argv}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = new(syscall.SysProcAttr)
+	if r.user != "" {
+		return cmd, r.becomeUser(cmd)
+	}
+	if unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid() { // keepalive is set-user-ID
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(unix.Getuid()), Gid: uint32(unix.Getgid()), NoSetGroups: true}
+	}
+	return cmd, nil
+}
+
+// becomeUser has cmd run as the user, with the variables of environ(7) that say
+// so.
+func (r *runner) becomeUser(cmd *exec.Cmd) error {
+	if gainedRights() {
+		return errors.New("--user: keepalive has rights that its caller lacks (a set-user-ID bit, or file capabilities), which are not for this")
+	}
+	u, err := user.Lookup(r.user)
+	if err != nil {
+		return fmt.Errorf("--user: %w", err)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return fmt.Errorf("--user: %w", err)
+	}
+	uid, gid := number(u.Uid), number(u.Gid)
+	credential := &syscall.Credential{Uid: uid, Gid: gid}
+	for _, g := range groups {
+		credential.Groups = append(credential.Groups, number(g))
+	}
+	cmd.SysProcAttr.Credential = credential
+	cmd.Env = append(os.Environ(), "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
+	return nil
+}
+
+// number returns an id of passwd(5) or group(5).
+func number(id string) uint32 {
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		panic(err) // package user has parsed it
+	}
+	return uint32(n)
+}
+
+// gainedRights reports whether this process has rights by the file that it runs,
+// see AT_SECURE in getauxval(3).
+func gainedRights() bool {
+	const secure = 23 // AT_SECURE
+	auxv, err := unix.Auxv()
+	return err != nil || slices.Contains(auxv, [2]uintptr{secure, 1})
+}
