@@ -84,7 +84,7 @@ func (g *Group) explain(err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: run it as root, or in a group that belongs to this user, as systemd-run --user --scope -p Delegate=yes makes one", err)
 	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("%w: the container has to be given a cgroup file system that can be written", err)
+		return fmt.Errorf("%w: a container or a unit with ProtectControlGroups= has to be given a cgroup file system that it can write", err)
 	case errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("%w: raise cgroup.max.descendants or cgroup.max.depth", err)
 	}

@@ -21,10 +21,20 @@ func openBelowMount(path string) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	var failed error
 	for line := range strings.Lines(string(text)) {
-		if dir, ok := below(line, path); ok {
-			return os.OpenRoot(dir)
+		dir, ok := below(line, path)
+		if !ok {
+			continue
 		}
+		root, err := os.OpenRoot(dir)
+		if err == nil {
+			return root, nil
+		}
+		failed = err
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	mount, err := mount()
 	if err != nil {

@@ -62,7 +62,7 @@ func try(own *os.File, options []option) (accepted int, err error) {
 		return 0, err
 	}
 	if tried == 0 {
-		return 0, errors.New("eBPF is attached to the cgroup of this process, and does not see its sockets")
+		return 0, errors.New("the programs on the cgroup of this process do not see its sockets, as before Linux 5.15 where net_cls or net_prio is in use")
 	}
 	return int(tried) - 1, nil
 }

@@ -38,7 +38,7 @@ func lacking() string {
 		return "it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and this process lacks " + lacks +
 			": run it as root, or setcap cap_bpf,cap_net_admin+ep its binary"
 	}
-	return "this process has the capabilities, so a seccomp filter, such as a container's, or a security module is in the way"
+	return "this process has the capabilities, so a seccomp filter, such as a container's, is in the way, or a security module, or a program on an outer group that allows no others (bpftool cgroup tree)"
 }
 
 // inUserNamespace reports whether this process is outside of the initial user

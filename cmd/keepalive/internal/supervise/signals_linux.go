@@ -13,9 +13,11 @@ import (
 type Signals chan os.Signal
 
 // Catch keeps signals until [Signals.Run] passes them on. It leaves alone those
-// that are ignored, which the program ignores too; those with which the kernel
-// tells about this process; and those of job control and of the window's size,
-// which terminals and shells send to the whole process group.
+// with which the kernel tells about this process, and those of job control and of
+// the window's size, which terminals and shells send to the whole process group.
+//
+// SIGHUP and SIGINT that are ignored stay so, for the program too. Others that
+// the caller ignores are not: Go's runtime handles them from the start.
 func Catch() Signals {
 	caught := []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2,
