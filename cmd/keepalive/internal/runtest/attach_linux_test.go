@@ -34,7 +34,7 @@ func TestAttach(t *testing.T) {
 			for _, line := range connections(t, program) {
 				require.Contains(t, line, gos)
 			}
-			cmd := attaching(t, program.group, enforced)
+			cmd := hearing(attaching(t, program.group, enforced))
 			cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 			j := start(t, cmd)
 			assert.Equal(t, fmt.Sprintf("New connections of %s hold %s until this command ends.", program.group.Path(), enforced), j.line(t))

@@ -70,3 +70,10 @@ func command(t testing.TB, args ...string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
+
+// hearing has a command get the signals that the caller of the tests ignores.
+func hearing(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Args = append([]string{"env", "--default-signal", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/usr/bin/env"
+	return cmd
+}

@@ -110,11 +110,14 @@ func testVictim(t *testing.T, lab *netlab.Lab, open func(t *testing.T, under []s
 	self := command(t, "run", c.String(), "--")
 	run := self.Args
 
-	usual, kept := open(t, nil), open(t, run)
-	for _, v := range []victim{usual, kept} {
-		v.say(t, "before")
-		require.True(t, v.hears("before", 10*time.Second))
+	// Each uses its connection before the firewall can forget it.
+	connect := func(under []string, word string) victim {
+		v := open(t, under)
+		v.say(t, word)
+		require.True(t, v.hears(word, 10*time.Second), v.process.stderr.String())
+		return v
 	}
+	usual, kept := connect(nil, "before"), connect(run, "before")
 	kept.awaitSilence(t)
 	for _, v := range []victim{usual, kept} {
 		v.say(t, "after")
@@ -125,11 +128,12 @@ func testVictim(t *testing.T, lab *netlab.Lab, open func(t *testing.T, under []s
 	kept.awaitAcks(t)
 	lab.Forget(t)
 	assert.True(t, kept.loses(planned.Detect+slack), "the firewall has forgotten the connection")
-	if !kept.reconnects {
-		kept = open(t, run)
+	if kept.reconnects {
+		kept.say(t, "again")
+		require.True(t, kept.hears("again", 10*time.Second), "it does not connect anew")
+	} else {
+		kept = connect(run, "again")
 	}
-	kept.say(t, "again")
-	require.True(t, kept.hears("again", 10*time.Second))
 
 	kept.awaitAcks(t)
 	lab.Block(t)

@@ -153,7 +153,7 @@ func TestRunEndsAsTheProgram(t *testing.T) {
 	for _, s := range []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGKILL, unix.SIGUSR1, unix.SIGSEGV, unix.SIGTERM, unix.SIGPIPE, 40} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
 			t.Parallel()
-			j := start(t, running(t, "default", "sh", "-c", fmt.Sprintf("kill -%d $$", s)))
+			j := start(t, hearing(running(t, "default", "sh", "-c", fmt.Sprintf("kill -%d $$", s))))
 			status := j.end(t)
 			assert.True(t, status.Signaled())
 			assert.Equal(t, s, status.Signal())
@@ -178,7 +178,7 @@ func TestRunPassesSignalsOn(t *testing.T) {
 	passed := []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM, 35, 64,
 	}
-	cmd := running(t, "default", testprogram, "signals", strconv.Itoa(len(passed)))
+	cmd := hearing(running(t, "default", testprogram, "signals", strconv.Itoa(len(passed))))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
 	j := start(t, cmd)
 	require.Equal(t, "ready", j.line(t))
@@ -195,7 +195,7 @@ func TestRunInterrupted(t *testing.T) {
 	for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
 			t.Parallel()
-			cmd := running(t, "default", "sh", "-c", "echo ready; exec sleep 60")
+			cmd := hearing(running(t, "default", "sh", "-c", "echo ready; exec sleep 60"))
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			j := start(t, cmd)
 			require.Equal(t, "ready", j.line(t))
@@ -239,7 +239,7 @@ func TestRunIgnoredSignals(t *testing.T) {
 func TestRunOnTerminal(t *testing.T) {
 	t.Parallel()
 	keyboard, terminal := openTerminal(t)
-	cmd := running(t, "default", testprogram, "signals", "2")
+	cmd := hearing(running(t, "default", testprogram, "signals", "2"))
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	out, theirs, err := os.Pipe()
