@@ -583,14 +583,13 @@ func TestRunUser(t *testing.T) {
 func TestRunGainedRights(t *testing.T) {
 	t.Parallel()
 	group := owned(t)
-	gained := filepath.Join(public, "gained")
-	require.NoError(t, exec.Command("cp", keepalivePath, gained).Run())
 	for name, grant := range map[string][]string{
-		"set-user-ID":       {"chmod", "4755", gained},
-		"file capabilities": {"setcap", "cap_bpf,cap_net_admin,cap_setuid,cap_setgid+ep", gained},
+		"set-user-ID":       {"chmod", "4755"},
+		"file capabilities": {"setcap", "cap_bpf,cap_net_admin,cap_setuid,cap_setgid+ep"},
 	} {
-		require.NoError(t, exec.Command("chmod", "0755", gained).Run())
-		out, err := exec.Command(grant[0], grant[1:]...).CombinedOutput()
+		gained := filepath.Join(public, name)
+		require.NoError(t, exec.Command("cp", keepalivePath, gained).Run())
+		out, err := exec.Command(grant[0], append(grant[1:], gained)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		cmd := running(t, enforced, "sh", "-c", `id -u; grep -E "CapPrm|CapEff" /proc/self/status | cut -f2 | sort -u; exec "$0" pair`, testprogram)
 		cmd.Path = gained
