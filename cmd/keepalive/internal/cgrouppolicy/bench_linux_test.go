@@ -27,19 +27,17 @@ var usualOptions = [][3]int{
 // options on both ends.
 func BenchmarkConnection(b *testing.B) {
 	with, without, program := group(b, &usual), group(b, nil), group(b, nil)
-	bare := connecting(b, "without", without, false)
-	bare.AtMost = 1.10
-	setting := connecting(b, "setsockopt", program, true)
-	setting.AtMost = 0.8
-	turns.Benchmark(b, connecting(b, "policy", with, false), bare, setting)
+	turns.Benchmark(b,
+		connecting(b, "policy", with, false),
+		connecting(b, "without", without, false),
+		connecting(b, "setsockopt", program, true),
+	)
 }
 
 // One setsockopt of an option of the policy, on an open connection.
 func BenchmarkSetsockopt(b *testing.B) {
 	with, without := group(b, &usual), group(b, nil)
-	bare := setting(b, "without", without)
-	bare.AtMost = 1.3
-	turns.Benchmark(b, setting(b, "policy", with), bare)
+	turns.Benchmark(b, setting(b, "policy", with), setting(b, "without", without))
 }
 
 // group returns a maker of sockets in a group of its own, with a policy or

@@ -66,9 +66,9 @@ func TestAttach(t *testing.T) {
 func TestAttachLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[string]string{
-		"idle=1m1s": "idle=1m1s,interval=15s,count=9,max_rto=2m0s false",
-		"default":   "idle=15s,interval=15s,count=9,max_rto=2m0s false",
-		"off":       "off,idle=15s,interval=15s,count=9,max_rto=2m0s false",
+		"idle=1m1s": "idle=1m1s,interval=15s,count=9 false",
+		"default":   "idle=15s,interval=15s,count=9 false",
+		"off":       "off,idle=15s,interval=15s,count=9 false",
 	} {
 		t.Run(policy, func(t *testing.T) {
 			t.Parallel()
