@@ -19,6 +19,10 @@ func Check(own *os.File, c keepalive.Config) error {
 	if err != nil {
 		return err
 	}
+	return check(own, options)
+}
+
+func check(own *os.File, options []option) error {
 	accepted, err := try(own, options)
 	if err != nil {
 		return explain(err)

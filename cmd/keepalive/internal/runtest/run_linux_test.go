@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -338,6 +340,28 @@ func TestRunGivesNoDescriptorAway(t *testing.T) {
 	assert.Equal(t, direct.rest(t), j.rest(t))
 	j.end(t)
 	direct.end(t)
+}
+
+// The programs are on the group of the program alone.
+func TestRunAttaches(t *testing.T) {
+	t.Parallel()
+	j := start(t, running(t, "default", "sh", "-c", "echo ready; cat"))
+	require.Equal(t, "ready", j.line(t))
+	inner := below(t, j.group)
+	require.Len(t, inner, 1)
+	own := cgrouptest.Directory(t, j.group)
+	program, err := os.Open(fmt.Sprintf("/proc/self/fd/%d/%s", own.Fd(), inner[0]))
+	require.NoError(t, err)
+	defer program.Close()
+	for _, attach := range []ebpf.AttachType{ebpf.AttachCGroupSockOps, ebpf.AttachCGroupSetsockopt, ebpf.AttachCGroupInetSockCreate} {
+		for group, want := range map[*os.File]int{own: 0, program: 1} {
+			result, err := link.QueryPrograms(link.QueryOptions{Target: int(group.Fd()), Attach: attach})
+			require.NoError(t, err)
+			assert.Len(t, result.Programs, want, attach)
+		}
+	}
+	j.in.Close()
+	assert.Zero(t, j.end(t))
 }
 
 // both is what testprogram reports of a connection whose ends hold the same.
