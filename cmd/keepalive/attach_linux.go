@@ -93,7 +93,10 @@ func (a *attacher) run(ctx context.Context, path string) error {
 // the group, as they came from elsewhere, are set too.
 func (a *attacher) setOpen(group *cgroup.Group) error {
 	pids, err := group.Processes()
-	if err != nil || len(pids) == 0 {
+	if group.IsGone() || err == nil && len(pids) == 0 {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	a.setter.selection.pids = pids

@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -105,7 +104,7 @@ func TestAttachWithoutRightsToOpenConnections(t *testing.T) {
 	cmd := asNobody(attaching(t, program.group, enforced), unix.CAP_BPF, unix.CAP_NET_ADMIN)
 	j := start(t, cmd)
 	require.Contains(t, j.line(t), "until this command ends")
-	require.Eventually(t, func() bool { return strings.Contains(j.stderr.String(), "it takes CAP_SYS_PTRACE") }, 10*time.Second, 10*time.Millisecond)
+	await(t, func() bool { return strings.Contains(j.stderr.String(), "it takes CAP_SYS_PTRACE") })
 	lines := connections(t, program)
 	assert.Contains(t, lines[0], gos)
 	assert.Contains(t, lines[1], gos)

@@ -297,8 +297,7 @@ func TestRunWaitsForAll(t *testing.T) {
 // awaitOrphan waits until run has reaped the program.
 func awaitOrphan(t *testing.T, j *job) {
 	t.Helper()
-	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", j.Process.Pid)
-	require.Eventually(t, func() bool {
+	await(t, func() bool {
 		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", j.Process.Pid))
 		require.NoError(t, err)
 		for _, task := range tasks {
@@ -308,7 +307,15 @@ func awaitOrphan(t *testing.T, j *job) {
 			}
 		}
 		return true
-	}, 10*time.Second, 10*time.Millisecond, children)
+	})
+}
+
+// await waits until a condition holds.
+func await(t testing.TB, condition func() bool) {
+	t.Helper()
+	for giveUp := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+		require.True(t, time.Now().Before(giveUp), "it does not come to pass")
+	}
 }
 
 // The program inherits what it would have without run.
