@@ -63,7 +63,7 @@ func build() error {
 // command prepares the command. It is killed if it hangs.
 func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, keepalivePath, args...)
 	cmd.WaitDelay = 10 * time.Second

@@ -75,7 +75,7 @@ func startIn(t testing.TB, group *cgroup.Group, cmd *exec.Cmd) *job {
 	out, theirs, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { out.Close() })
-	require.NoError(t, out.SetReadDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, out.SetReadDeadline(time.Now().Add(3*time.Minute)))
 	j.out = bufio.NewReader(out)
 	cmd.Stdout, cmd.Stderr = theirs, &j.stderr
 	cgrouptest.Start(t, group, cmd)
@@ -247,7 +247,7 @@ func TestRunOnTerminal(t *testing.T) {
 	out, theirs, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { out.Close() })
-	require.NoError(t, out.SetReadDeadline(time.Now().Add(time.Minute)))
+	require.NoError(t, out.SetReadDeadline(time.Now().Add(3*time.Minute)))
 	cmd.Stdout = theirs
 	cgrouptest.Start(t, cgrouptest.New(t), cmd)
 	theirs.Close()
@@ -313,7 +313,7 @@ func awaitOrphan(t *testing.T, j *job) {
 // await waits until a condition holds.
 func await(t testing.TB, condition func() bool) {
 	t.Helper()
-	for giveUp := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+	for giveUp := time.Now().Add(time.Minute); !condition(); time.Sleep(10 * time.Millisecond) {
 		require.True(t, time.Now().Before(giveUp), "it does not come to pass")
 	}
 }
