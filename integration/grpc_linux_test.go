@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	grpckeepalive "google.golang.org/grpc/keepalive"
 )
 
 // A server stream that says nothing for a while: the Watch of grpc's own health
-// service. It is enough that one end has a policy.
+// service. One end with a policy is enough to keep the path open.
 func TestGRPC(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
@@ -41,6 +42,23 @@ func TestGRPC(t *testing.T) {
 		}, true},
 	)
 	assert.Equal(t, policy, d.held(t))
+}
+
+func TestGRPCLoss(t *testing.T) {
+	t.Parallel()
+	lab := newLab(t)
+	s := serveGRPC(t, lab.Server, plainListen())
+	losesPeer(t, lab.Client, func(t *testing.T, d *dialer) func(context.Context) error {
+		client := healthpb.NewHealthClient(dialGRPC(t, s.address, d))
+		stream, err := client.Watch(t.Context(), new(healthpb.HealthCheckRequest))
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.NoError(t, err)
+		return func(context.Context) error {
+			_, err := stream.Recv()
+			return err
+		}
+	}, textOnly, textOnly)
 }
 
 // gRPC sets TCP_USER_TIMEOUT to the Timeout of its own pings: on a client that
@@ -68,7 +86,7 @@ func TestGRPCSetsUserTimeout(t *testing.T) {
 		} {
 			d := tuned(lab.Client, withTimeout)
 			cc := dialGRPC(t, s.address, d, tt.params...)
-			_, err := healthpb.NewHealthClient(cc).Check(t.Context(), new(healthpb.HealthCheckRequest))
+			_, err := healthpb.NewHealthClient(cc).Check(soon(t), new(healthpb.HealthCheckRequest))
 			require.NoError(t, err, name)
 			assert.Equal(t, tt.want, d.held(t), name)
 		}
@@ -76,12 +94,20 @@ func TestGRPCSetsUserTimeout(t *testing.T) {
 	accepted := func(t *testing.T, c keepalive.Config, params ...grpc.ServerOption) keepalive.Config {
 		s := serveGRPC(t, lab.Server, &keepalive.ListenConfig{Config: c}, params...)
 		cc := dialGRPC(t, s.address, plain(lab.Client))
-		_, err := healthpb.NewHealthClient(cc).Check(t.Context(), new(healthpb.HealthCheckRequest))
+		_, err := healthpb.NewHealthClient(cc).Check(soon(t), new(healthpb.HealthCheckRequest))
 		require.NoError(t, err)
-		held, err := keepalive.Get(<-s.accepted)
-		require.NoError(t, err)
-		return held
+		return held(t, next(t, s.accepted))
 	}
+	// It looks for a *net.TCPConn.
+	t.Run("client with Watch", func(t *testing.T) {
+		s := serveGRPC(t, lab.Server, plainListen())
+		d := tuned(lab.Client, withTimeout)
+		d.lost = make(chan error, 8)
+		cc := dialGRPC(t, s.address, d, grpc.WithKeepaliveParams(grpckeepalive.ClientParameters{Time: time.Minute}))
+		_, err := healthpb.NewHealthClient(cc).Check(soon(t), new(healthpb.HealthCheckRequest))
+		require.NoError(t, err)
+		assert.Equal(t, withTimeout, d.held(t))
+	})
 	t.Run("server", func(t *testing.T) {
 		for name, tt := range map[string]struct {
 			params []grpc.ServerOption
@@ -98,14 +124,18 @@ func TestGRPCSetsUserTimeout(t *testing.T) {
 	})
 	// A UserTimeout takes the place of Count.
 	t.Run("detection", func(t *testing.T) {
-		c := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+		c := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
 		before, _ := c.DetectionTime()
 		assert.Equal(t, 75*time.Second, before)
 		after, _ := accepted(t, c).DetectionTime()
 		assert.Equal(t, 65*time.Second, after)
-		threeProbes := grpc.KeepaliveParams(grpckeepalive.ServerParameters{Timeout: 72 * time.Second})
-		restored, _ := accepted(t, c, threeProbes).DetectionTime()
-		assert.Equal(t, before, restored)
+		ours := grpc.KeepaliveParams(grpckeepalive.ServerParameters{Timeout: c.UserTimeout})
+		assert.Equal(t, c, accepted(t, c, ours))
+
+		short := keepalive.Config{Idle: 12 * time.Second, Interval: 3 * time.Second, Count: 3}
+		want, _ := short.DetectionTime()
+		unchanged, _ := accepted(t, short).DetectionTime()
+		assert.Equal(t, want, unchanged, "gRPC's 20 s lie between the last two probes")
 	})
 }
 
@@ -161,7 +191,8 @@ func (l *observed) Accept() (net.Conn, error) {
 
 func dialGRPC(t *testing.T, address string, d *dialer, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	cc, err := clients.GRPC("passthrough:///"+address, d, options...)
+	cc, err := clients.GRPC("passthrough:///"+address, d.DialContext,
+		append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { cc.Close() })
 	return cc

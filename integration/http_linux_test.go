@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
@@ -20,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An HTTP connection waits in the pool, or for an answer. It is enough that one
-// of its ends has a policy.
+// An HTTP connection waits in the pool, or for an answer. One end with a policy is
+// enough to keep the path open.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
@@ -49,10 +51,41 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// A server that opens its own listener has a policy through ConnContext.
+func TestHTTPListenAndServe(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	want := policy
+	want.UserTimeout = 10 * time.Second
+	served := make(chan net.Conn, 8)
+	server := &http.Server{
+		Addr:    lab.Server.Address("tcp4", 8080),
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateActive {
+				served <- conn
+			}
+		},
+	}
+	ended := make(chan error, 1)
+	go lab.Server.Do(func() { ended <- clients.ListenAndServe(server, want) })
+	t.Cleanup(func() {
+		server.Close()
+		assert.ErrorIs(t, next(t, ended), http.ErrServerClosed)
+	})
+	client := (&httpServer{}).newClient(t, plain(lab.Client))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		response, err := client.Get("http://" + server.Addr)
+		require.NoError(c, err)
+		response.Body.Close()
+	}, time.Minute, 10*time.Millisecond, "the server listens")
+	assert.Equal(t, want, held(t, next(t, served)))
+}
+
 // pooled makes a request on a connection that was idle in the pool.
 func pooled(t *testing.T, client *http.Client, s *httpServer) func(context.Context) error {
 	t.Helper()
-	_, err := s.get(t.Context(), client, "/")
+	_, err := s.get(soon(t), client, "/")
 	require.NoError(t, err)
 	return func(ctx context.Context) error {
 		reused, err := s.get(ctx, client, "/")
@@ -71,7 +104,7 @@ func longPoll(t *testing.T, client *http.Client, s *httpServer) func(context.Con
 		_, err := s.get(t.Context(), client, "/poll")
 		answered <- err
 	}()
-	<-s.polled
+	next(t, s.polled)
 	return func(ctx context.Context) error {
 		s.release()
 		select {
@@ -106,13 +139,28 @@ func serveHTTP(t *testing.T, host *netlab.Host, lc netlab.ListenConfig, proto st
 		case <-r.Context().Done():
 		}
 	})
-	server := &http.Server{Handler: mux}
+	mux.HandleFunc("/unfinished", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Proto)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	mux.HandleFunc("/unanswered", func(w http.ResponseWriter, r *http.Request) {
+		if r.RemoteAddr == r.URL.Query().Get("client") {
+			<-r.Context().Done()
+		}
+		io.WriteString(w, r.Proto)
+	})
+	s.serve(t, &http.Server{Handler: mux}, host.Listen(t, lc, "tcp4", 0))
+	return s
+}
+
+func (s *httpServer) serve(t *testing.T, server *http.Server, ln net.Listener) {
+	t.Helper()
 	t.Cleanup(func() { server.Close() })
-	ln := host.Listen(t, lc, "tcp4", 0)
-	if proto == "HTTP/1.1" {
+	if s.proto == "HTTP/1.1" {
 		s.url = "http://" + ln.Addr().String()
 		go server.Serve(ln)
-		return s
+		return
 	}
 	donor := httptest.NewTLSServer(nil)
 	t.Cleanup(donor.Close)
@@ -121,12 +169,11 @@ func serveHTTP(t *testing.T, host *netlab.Host, lc netlab.ListenConfig, proto st
 	s.roots.AddCert(donor.Certificate())
 	server.TLSConfig = &tls.Config{Certificates: donor.TLS.Certificates}
 	go server.ServeTLS(ln, "", "")
-	return s
 }
 
 func (s *httpServer) newClient(t *testing.T, d *dialer) *http.Client {
 	t.Helper()
-	client := clients.HTTP(d)
+	client := clients.HTTPClient(d.DialContext)
 	transport := client.Transport.(*http.Transport)
 	transport.Proxy = nil
 	transport.TLSClientConfig = &tls.Config{RootCAs: s.roots, ServerName: "example.com"}
@@ -135,10 +182,14 @@ func (s *httpServer) newClient(t *testing.T, d *dialer) *http.Client {
 }
 
 func (s *httpServer) get(ctx context.Context, client *http.Client, path string) (reused bool, err error) {
+	return s.do(ctx, client, http.MethodGet, path)
+}
+
+func (s *httpServer) do(ctx context.Context, client *http.Client, method, path string) (reused bool, err error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
 	})
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, s.url+path, nil)
 	if err != nil {
 		return false, err
 	}

@@ -29,7 +29,20 @@ const (
 // net sets, 15 s, 15 s and 9, does not.
 var policy = keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
 
-func TestMain(m *testing.M) { netlab.Main(m) }
+// What a socket holds in a new network namespace that nobody has set, with
+// keepalive on and off.
+var (
+	systems = keepalive.Config{Idle: 7200 * time.Second, Interval: 75 * time.Second, Count: 9}
+	off     = keepalive.Config{Disable: true, Idle: systems.Idle, Interval: systems.Interval, Count: systems.Count}
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(activatedProgram) != "" {
+		activated()
+		return
+	}
+	netlab.Main(m)
+}
 
 func newLab(t testing.TB) *netlab.Lab {
 	t.Helper()
@@ -92,6 +105,42 @@ func withAndWithout(t *testing.T, usual, tuned *dialer, p program) {
 	assert.Equal(t, policy, tuned.held(t), "the client has changed what was set")
 }
 
+// soon is a context for what takes no time, unless it hangs.
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// next returns what a channel delivers soon.
+func next[T any](t testing.TB, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(time.Minute): // soon would have ended in a Cleanup
+		t.Fatalf("nothing comes from the %T", from)
+	}
+	return v
+}
+
+// within waits for f, which knows no context.
+func within(ctx context.Context, f func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- f() }()
+	return receive(ctx, ended)
+}
+
+// receive waits for an error that a goroutine or a callback sends.
+func receive(ctx context.Context, errs <-chan error) error {
+	select {
+	case err := <-errs:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // isTimeout reports whether err says that the test's patience ended.
 func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
@@ -102,6 +151,8 @@ func isTimeout(err error) bool {
 type dialer struct {
 	host *netlab.Host
 	dial keepalive.DialFunc
+
+	lost chan error // what Watch reports, nil for connections without it
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -122,6 +173,9 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.conns = append(d.conns, conn)
+		if d.lost != nil {
+			conn = keepalive.Watch(conn, func(err error) { d.lost <- err })
+		}
 	}
 	return conn, err
 }
@@ -146,9 +200,15 @@ func (d *dialer) held(t testing.TB) keepalive.Config {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	require.Len(t, d.conns, 1, "the client has connected anew")
-	held, err := keepalive.Get(d.conns[0])
+	return held(t, d.conns[0])
+}
+
+// held returns what the kernel holds.
+func held(t testing.TB, conn net.Conn) keepalive.Config {
+	t.Helper()
+	c, err := keepalive.Get(conn)
 	require.NoError(t, err)
-	return held
+	return c
 }
 
 // plainListen is net's, without MPTCP, so that nothing differs but the policy.

@@ -3,12 +3,14 @@ package integration_test
 import (
 	"context"
 	"database/sql"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
@@ -20,7 +22,7 @@ import (
 func TestMySQL(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
-	address := startMariaDB(t, lab.Server)
+	address, server := startMariaDB(t, lab.Server)
 
 	t.Run("pool", func(t *testing.T) {
 		t.Parallel()
@@ -29,11 +31,36 @@ func TestMySQL(t *testing.T) {
 		})
 	})
 
+	t.Run("server", func(t *testing.T) {
+		d := plain(lab.Client)
+		db := openMySQL(t, address, d)
+		require.NoError(t, db.PingContext(soon(t)))
+		assert.Equal(t, systems, heldByServer(t, server, d))
+
+		_, err := db.ExecContext(soon(t), "SET GLOBAL tcp_keepalive_time = 60, tcp_keepalive_interval = 5, tcp_keepalive_probes = 3")
+		require.NoError(t, err)
+		d = plain(lab.Client)
+		require.NoError(t, openMySQL(t, address, d).PingContext(soon(t)))
+		want := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+		assert.Equal(t, want, heldByServer(t, server, d))
+	})
+	t.Run("loss", func(t *testing.T) {
+		t.Parallel()
+		losesPeer(t, lab.Client, func(t *testing.T, d *dialer) func(context.Context) error {
+			db := openMySQL(t, address, d)
+			require.NoError(t, db.PingContext(soon(t)))
+			return func(ctx context.Context) error {
+				_, err := db.ExecContext(ctx, "DO SLEEP(3600)")
+				return err
+			}
+		}, another(mysql.ErrInvalidConn), another(mysql.ErrInvalidConn))
+	})
+
 	// The driver calls SetKeepAlive(true) on what it is given, which writes
 	// SO_KEEPALIVE and nothing else.
 	t.Run("SetKeepAlive", func(t *testing.T) {
-		off := policy
-		off.Disable = true
+		disabled := policy
+		disabled.Disable = true
 		netDefault := keepalive.Config{Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 9}
 		for name, tt := range map[string]struct {
 			dialer *dialer
@@ -41,10 +68,10 @@ func TestMySQL(t *testing.T) {
 		}{
 			"net's":    {plain(lab.Client), netDefault},
 			"policy":   {tuned(lab.Client, policy), policy},
-			"disabled": {tuned(lab.Client, off), policy}, // the driver turns it on
+			"disabled": {tuned(lab.Client, disabled), policy}, // the driver turns it on
 		} {
 			db := openMySQL(t, address, tt.dialer)
-			require.NoError(t, db.PingContext(t.Context()), name)
+			require.NoError(t, db.PingContext(soon(t)), name)
 			assert.Equal(t, tt.want, tt.dialer.held(t), name)
 		}
 	})
@@ -54,7 +81,7 @@ func TestMySQL(t *testing.T) {
 	t.Run("RegisterDialContext", func(t *testing.T) {
 		t.Parallel()
 		d := tuned(lab.Client, policy)
-		db, err := clients.MySQL("root@keepalive("+address+")/", d)
+		db, err := clients.MySQLNetwork("root@keepalive("+address+")/", d.DialContext)
 		require.NoError(t, err)
 		t.Cleanup(func() { db.Close() })
 		acrossSilence(t, way{"with keepalive.Dialer", func(t *testing.T) func(context.Context) error { return sameConnection(t, db) }, true})
@@ -74,19 +101,19 @@ func sameConnection(t *testing.T, db *sql.DB) func(context.Context) error {
 
 func openMySQL(t *testing.T, address string, d *dialer) *sql.DB {
 	t.Helper()
-	db, err := clients.MySQLConnector("root@tcp("+address+")/", d)
+	db, err := clients.MySQL("root@tcp("+address+")/", d.DialContext)
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
 	return db
 }
 
 // startMariaDB serves an empty folder: without grants there is nothing to install.
-func startMariaDB(t *testing.T, host *netlab.Host) (address string) {
+func startMariaDB(t *testing.T, host *netlab.Host) (address string, server *os.Process) {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command(find(t, "mariadbd"), "--no-defaults", "--user=root", "--skip-grant-tables",
 		"--datadir="+dir, "--socket="+filepath.Join(dir, "socket"), "--pid-file="+filepath.Join(dir, "pid"),
 		"--bind-address="+host.IPv4, "--port=3306", "--skip-name-resolve")
 	startServer(t, host, cmd, "ready for connections", syscall.SIGTERM)
-	return host.Address("tcp", 3306)
+	return host.Address("tcp", 3306), cmd.Process
 }

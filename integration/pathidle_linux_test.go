@@ -27,7 +27,8 @@ func TestPathIdle(t *testing.T) {
 		},
 		// It looks for clients that have timed out once a second or so.
 		"Redis": func(t *testing.T, host *netlab.Host) (string, time.Duration) {
-			return startRedis(t, host, "--timeout", "5"), 6 * time.Second
+			address, _ := startRedis(t, host, "--timeout", "5")
+			return address, 6 * time.Second
 		},
 		"nginx":          startNginx(""),
 		"nginx deferred": startNginx("deferred"), // accepts with the first byte

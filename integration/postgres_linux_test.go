@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -12,11 +13,14 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,9 +28,9 @@ import (
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	lab := newLab(t)
-	dsn := startPostgres(t, lab.Server)
+	dsn, server := startPostgres(t, lab.Server)
 	local := connectPostgres(t, dsn, plain(lab.Server))
-	_, err := local.Exec(t.Context(), `CREATE TABLE journal (entry text); CREATE PUBLICATION journal FOR TABLE journal`).ReadAll()
+	_, err := local.Exec(soon(t), `CREATE TABLE journal (entry text); CREATE PUBLICATION journal FOR TABLE journal`).ReadAll()
 	require.NoError(t, err)
 
 	t.Run("replication", func(t *testing.T) {
@@ -39,15 +43,15 @@ func TestPostgres(t *testing.T) {
 				stream:  connectPostgres(t, dsn+"&replication=database", d),
 				primary: connectPostgres(t, dsn, plain(lab.Server)),
 			}
-			require.NoError(t, r.start(t.Context()))
-			require.NoError(t, r.replicate(t.Context(), "before the silence"))
+			require.NoError(t, r.start(soon(t)))
+			require.NoError(t, r.replicate(soon(t), "before the silence"))
 			return func(ctx context.Context) error { return r.replicate(ctx, "after the silence") }
 		})
 	})
 	t.Run("pool", func(t *testing.T) {
 		t.Parallel()
 		withAndWithout(t, plain(lab.Client), tuned(lab.Client, policy), func(t *testing.T, d *dialer) func(context.Context) error {
-			pool, err := clients.PgxPool(t.Context(), dsn+"&pool_max_conns=1", d)
+			pool, err := clients.Pgxpool(t.Context(), dsn+"&pool_max_conns=1", d.DialContext)
 			require.NoError(t, err)
 			t.Cleanup(func() {
 				d.close() // pgx would wait 15 s for the firewall to let its farewell pass
@@ -60,13 +64,81 @@ func TestPostgres(t *testing.T) {
 			return sameSession(t, session)
 		})
 	})
+	// A client may set the options of both ends.
+	t.Run("server", func(t *testing.T) {
+		d := plain(lab.Client)
+		connectPostgres(t, dsn, d)
+		assert.Equal(t, systems, heldByServer(t, server, d))
+
+		d = plain(lab.Client)
+		connectPostgres(t, dsn+"&tcp_keepalives_idle=60&tcp_keepalives_interval=5&tcp_keepalives_count=3&tcp_user_timeout=75000", d)
+		want := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
+		assert.Equal(t, want, heldByServer(t, server, d))
+	})
+	t.Run("loss", func(t *testing.T) {
+		t.Parallel()
+		lossesOfPostgres(t, lab.Client, dsn)
+	})
+}
+
+// What clients make of a server that is lost.
+func lossesOfPostgres(t *testing.T, host *netlab.Host, dsn string) {
+	const forever = "SELECT pg_sleep(3600)"
+	t.Run("pgconn", func(t *testing.T) {
+		losesPeer(t, host, func(t *testing.T, d *dialer) func(context.Context) error {
+			return connectPostgres(t, dsn, d).WaitForNotification
+		}, theError, theError)
+	})
+	// It takes the error for a deadline, and reads again.
+	t.Run("pgconn query", func(t *testing.T) {
+		losesPeer(t, host, func(t *testing.T, d *dialer) func(context.Context) error {
+			conn := connectPostgres(t, dsn, d)
+			return func(ctx context.Context) error {
+				_, err := conn.Exec(ctx, forever).ReadAll()
+				return err
+			}
+		}, another(io.ErrUnexpectedEOF), theError)
+	})
+	t.Run("pgxpool", func(t *testing.T) {
+		losesPeer(t, host, func(t *testing.T, d *dialer) func(context.Context) error {
+			pool, err := clients.Pgxpool(t.Context(), dsn, d.DialContext)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			require.NoError(t, pool.Ping(soon(t)))
+			return func(ctx context.Context) error {
+				_, err := pool.Exec(ctx, forever)
+				return err
+			}
+		}, another(io.ErrUnexpectedEOF), theError)
+	})
+	t.Run("pq", func(t *testing.T) {
+		losesPeer(t, host, func(t *testing.T, d *dialer) func(context.Context) error {
+			db, err := clients.PQ(dsn, d.DialContext)
+			require.NoError(t, err)
+			t.Cleanup(func() { db.Close() })
+			require.NoError(t, db.PingContext(soon(t)))
+			return func(ctx context.Context) error {
+				_, err := db.ExecContext(ctx, forever)
+				return err
+			}
+		}, theError, theError)
+	})
+	t.Run("pq LISTEN", func(t *testing.T) {
+		losesPeer(t, host, func(t *testing.T, d *dialer) func(context.Context) error {
+			lost := make(chan error, 8)
+			listener := clients.PQListen(dsn, d.DialContext, func(err error) { lost <- err })
+			t.Cleanup(func() { listener.Close() })
+			require.NoError(t, listener.Listen("journal"))
+			return func(ctx context.Context) error { return receive(ctx, lost) }
+		}, theError, theError)
+	})
 }
 
 // sameSession asks the server for the session's number, and returns a function
 // that asks again and wants the same answer: the connection is not a new one.
 func sameSession(t *testing.T, session func(context.Context) (int, error)) func(context.Context) error {
 	t.Helper()
-	before, err := session(t.Context())
+	before, err := session(soon(t))
 	require.NoError(t, err)
 	return func(ctx context.Context) error {
 		after, err := session(ctx)
@@ -79,7 +151,7 @@ func sameSession(t *testing.T, session func(context.Context) (int, error)) func(
 
 // startPostgres serves a database cluster of its own, and returns how to reach
 // it. PostgreSQL refuses to run as root.
-func startPostgres(t *testing.T, host *netlab.Host, args ...string) (dsn string) {
+func startPostgres(t *testing.T, host *netlab.Host, args ...string) (dsn string, server *os.Process) {
 	t.Helper()
 	account, err := user.Lookup("postgres")
 	if err != nil {
@@ -111,7 +183,7 @@ func startPostgres(t *testing.T, host *netlab.Host, args ...string) (dsn string)
 	cmd := as("postgres", append([]string{"-D", data, "-h", host.IPv4, "-k", dir, "-F", "-c", "wal_level=logical",
 		"-c", "wal_sender_timeout=0", "-c", "autovacuum=off", "-c", "dynamic_shared_memory_type=mmap"}, args...)...)
 	startServer(t, host, cmd, "database system is ready to accept connections", syscall.SIGQUIT)
-	return "postgres://postgres@" + host.Address("tcp", 5432) + "/postgres?sslmode=disable"
+	return "postgres://postgres@" + host.Address("tcp", 5432) + "/postgres?sslmode=disable", cmd.Process
 }
 
 // debianPostgres returns the folder of the newest server that is installed, which
@@ -128,7 +200,7 @@ func debianPostgres(t *testing.T) string {
 
 func connectPostgres(t *testing.T, dsn string, d *dialer) *pgconn.PgConn {
 	t.Helper()
-	conn, err := clients.Pgconn(t.Context(), dsn, d)
+	conn, err := clients.Pgconn(soon(t), dsn, d.DialContext)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	return conn

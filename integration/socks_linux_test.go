@@ -39,7 +39,7 @@ func TestSOCKS5(t *testing.T) {
 		require.NoError(t, server.Register(new(Counter)))
 		ln := lab.Server.Listen(t, plainListen(), "tcp4", 0)
 		go serve(ln, server.ServeConn)
-		conn, err := clients.SOCKS5(t.Context(), proxyAddress, ln.Addr().String(), d)
+		conn, err := clients.SOCKS5(soon(t), proxyAddress, ln.Addr().String(), d)
 		require.NoError(t, err)
 		client := rpc.NewClient(conn)
 		t.Cleanup(func() { client.Close() })
@@ -56,7 +56,7 @@ func TestSOCKS5(t *testing.T) {
 			}
 			return call.Error
 		}
-		require.NoError(t, count(t.Context(), 1))
+		require.NoError(t, count(soon(t), 1))
 		return func(ctx context.Context) error { return count(ctx, 2) }
 	}
 
@@ -70,6 +70,19 @@ func TestSOCKS5(t *testing.T) {
 		withAndWithout(t, plain(lab.Client), wrapped, counting)
 	})
 
+	t.Run("loss", func(t *testing.T) {
+		losesPeer(t, lab.Client, func(t *testing.T, d *dialer) func(context.Context) error {
+			ln := lab.Server.Listen(t, plainListen(), "tcp4", 0)
+			conn, err := clients.SOCKS5(soon(t), proxyAddress, ln.Addr().String(), d)
+			require.NoError(t, err)
+			t.Cleanup(func() { conn.Close() })
+			return func(context.Context) error {
+				_, err := conn.Read(make([]byte, 1))
+				return err
+			}
+		}, theError, theError)
+	})
+
 	// What the SOCKS5 dialer itself returns hides the socket, so that a policy
 	// is an error rather than nothing.
 	t.Run("WrapDial around the proxy", func(t *testing.T) {
@@ -79,7 +92,7 @@ func TestSOCKS5(t *testing.T) {
 		conn, err := policy.WrapDial(socks.(proxy.ContextDialer).DialContext)(t.Context(), "tcp", proxyAddress)
 		assert.Nil(t, conn)
 		require.ErrorIs(t, err, errors.ErrUnsupported)
-		assert.ErrorContains(t, err, "*socks.Conn is no socket")
+		assert.ErrorContains(t, err, "*socks.Conn gives no access to a socket")
 		_, err = keepalive.Get(d.conns[0])
 		assert.ErrorIs(t, err, net.ErrClosed)
 	})
