@@ -128,7 +128,7 @@ type option struct {
 	sysctl string // below net.ipv4, holds the default that systemDefault selects
 
 	get func(Config) int64 // in nanoseconds, or the plain number
-	set func(*Config, int64)
+	set func(Config, int64) Config
 }
 
 // zeroField is what a zero field selects.
@@ -154,45 +154,37 @@ var options = [...]option{
 		unit: time.Second, min: 1, max: maxSeconds,
 		zero: systemDefault, sysctl: "tcp_keepalive_time",
 		get: func(c Config) int64 { return int64(c.Idle) },
-		set: func(c *Config, v int64) { c.Idle = time.Duration(v) },
+		set: func(c Config, v int64) Config { c.Idle = time.Duration(v); return c },
 	},
 	{
 		Option: sockopt.KeepIntvl, field: "Interval", key: "interval",
 		unit: time.Second, min: 1, max: maxSeconds,
 		zero: systemDefault, sysctl: "tcp_keepalive_intvl",
 		get: func(c Config) int64 { return int64(c.Interval) },
-		set: func(c *Config, v int64) { c.Interval = time.Duration(v) },
+		set: func(c Config, v int64) Config { c.Interval = time.Duration(v); return c },
 	},
 	{
 		Option: sockopt.KeepCnt, field: "Count", key: "count",
 		unit: 1, min: 1, max: 127,
 		zero: systemDefault, sysctl: "tcp_keepalive_probes",
 		get: func(c Config) int64 { return int64(c.Count) },
-		set: func(c *Config, v int64) { c.Count = int(v) },
+		set: func(c Config, v int64) Config { c.Count = int(v); return c },
 	},
 	{
 		Option: sockopt.UserTimeout, field: "UserTimeout", key: "user_timeout",
 		unit: time.Millisecond, min: 1, max: math.MaxInt32,
 		zero: off,
 		get:  func(c Config) int64 { return int64(c.UserTimeout) },
-		set:  func(c *Config, v int64) { c.UserTimeout = time.Duration(v) },
+		set:  func(c Config, v int64) Config { c.UserTimeout = time.Duration(v); return c },
 	},
 	{
 		Option: sockopt.MaxRTO, field: "MaxRTO", key: "max_rto",
 		unit: time.Millisecond, min: 1000, max: 120000,
 		zero: unchanged, unset: 120000,
 		get: func(c Config) int64 { return int64(c.MaxRTO) },
-		set: func(c *Config, v int64) { c.MaxRTO = time.Duration(v) },
+		set: func(c Config, v int64) Config { c.MaxRTO = time.Duration(v); return c },
 	},
 }
-
-// value returns what c sets the option to, 0 where it leaves it out.
-func (o *option) value(c Config) int {
-	return int(roundUp(time.Duration(o.get(c)), o.unit))
-}
-
-// setValue sets the field of c to a value of the option.
-func (o *option) setValue(c *Config, value int) { o.set(c, int64(value)*int64(o.unit)) }
 
 func (o *option) accepts(value int64) bool { return int64(o.min) <= value && value <= int64(o.max) }
 
@@ -265,7 +257,7 @@ func (c Config) Effective() Config {
 	effective, system := c, SystemDefaults()
 	for i := range options {
 		if o := &options[i]; o.zero == systemDefault && o.get(c) == 0 {
-			o.set(&effective, o.get(system))
+			effective = o.set(effective, o.get(system))
 		}
 	}
 	return effective

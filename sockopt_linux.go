@@ -83,6 +83,16 @@ func checkListener(ln net.Listener, c Config) error {
 	return err
 }
 
+// value returns what c sets the option to, 0 where it leaves it out.
+func (o *option) value(c Config) int {
+	return int(roundUp(time.Duration(o.get(c)), o.unit))
+}
+
+// withValue returns c with the field set to a value of the option.
+func (o *option) withValue(c Config, value int) Config {
+	return o.set(c, int64(value)*int64(o.unit))
+}
+
 // protocol returns SO_PROTOCOL of socket, 0 where that can't be read.
 func protocol(socket syscall.Conn) (protocol int) {
 	sockopt.Control(socket, func(fd uintptr) error {
@@ -246,7 +256,7 @@ func get(socket syscall.Conn) (Config, error) {
 				return err
 			}
 			if value != o.unset {
-				o.setValue(&c, value)
+				c = o.withValue(c, value)
 			}
 		}
 		on, err := sockopt.KeepAlive.Get(fd)
@@ -262,7 +272,7 @@ func systemDefaults() Config {
 	for i := range options {
 		if o := &options[i]; o.zero == systemDefault {
 			if value, err := o.systemDefault(); err == nil {
-				o.setValue(&c, value)
+				c = o.withValue(c, value)
 			}
 		}
 	}
@@ -309,7 +319,7 @@ func resolve(c Config) (Config, error) {
 			return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
 				o.sysctl, value, o.min, o.max, o.field)
 		}
-		o.setValue(&resolved, value)
+		resolved = o.withValue(resolved, value)
 	}
 	return resolved, nil
 }

@@ -82,8 +82,7 @@ func oneByOne(c Config) func(yield func(*option, Config) bool) {
 	return func(yield func(*option, Config) bool) {
 		for i := range slices.Backward(options[:]) {
 			o := &options[i]
-			only := Config{Disable: c.Disable}
-			o.set(&only, o.get(c))
+			only := o.set(Config{Disable: c.Disable}, o.get(c))
 			if o.get(c) != 0 && !yield(o, only) {
 				return
 			}

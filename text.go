@@ -57,7 +57,7 @@ func (c *Config) parsePart(part, key, value string) error {
 		if err != nil {
 			return fmt.Errorf("%w, want %s", err, syntax)
 		}
-		o.set(c, v)
+		*c = o.set(*c, v)
 		return o.validate(*c)
 	}
 	return errors.New("unknown, want " + syntax)
