@@ -9,16 +9,14 @@ import (
 	"strings"
 )
 
-// backlog is the number of packets that may wait on loopback.
+// backlog is how many packets may wait on loopback. Only the machine's first
+// network namespace has the file.
 //
-// The kernel rounds timers to ticks, by up to 1/8 of their time. What expires at
-// one tick stays together from then on: connections that are opened together are
-// probed together. All probes of one tick are queued before any is received
-// (enqueue_to_backlog in net/core/dev.c), and what exceeds this limit is dropped.
-// As soak opens its connections over an Idle, at most 1/8 of them share a tick,
-// and more where the machine stalls.
-//
-// The file does not exist in other network namespaces than the first.
+// The kernel rounds timers, by up to 1/8 of their time, so that many expire at
+// one tick. They stay together from then on. All probes of a tick are queued
+// before any is received (enqueue_to_backlog in net/core/dev.c), and what exceeds
+// this limit is dropped. As soak opens its connections over an Idle, at most 1/8
+// of them share a tick, and more where the machine stalls.
 const backlog = "/proc/sys/net/core/netdev_max_backlog"
 
 // raise raises the limit in file to need. restore undoes that. A file that does

@@ -45,14 +45,14 @@ type listener struct {
 	accepted bool
 }
 
-func listen(address string, policy keepalive.Config, accepted bool) (listener, error) {
+func listen(policy keepalive.Config, accepted bool) (listener, error) {
 	config, dialer := &net.ListenConfig{KeepAlive: -1}, &net.Dialer{KeepAlive: -1}
 	config.SetMultipathTCP(false)
 	listen, dial := config.Listen, (&keepalive.Dialer{NetDialer: dialer, Config: policy}).DialContext
 	if accepted {
 		listen, dial = (&keepalive.ListenConfig{NetListenConfig: config, Config: policy}).Listen, dialer.DialContext
 	}
-	ln, err := listen(context.Background(), "tcp4", address)
+	ln, err := listen(context.Background(), "tcp4", "127.0.0.1:0")
 	return listener{ln, dial, accepted}, err
 }
 
@@ -78,6 +78,9 @@ func (c *connection) verify(policy keepalive.Config) error {
 	held, err := keepalive.Get(c.prober)
 	if err != nil {
 		return err
+	}
+	if policy.MaxRTO == 0 {
+		held.MaxRTO = 0 // the system's
 	}
 	if held != policy {
 		return fmt.Errorf("the kernel holds %v, want %v", held, policy)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,10 +37,8 @@ func coordinate(ctx context.Context, o options, stdout io.Writer) error {
 			return err
 		}
 		outcome, err := s.run()
-		if _, printErr := fmt.Fprintln(stdout, outcome); err == nil {
-			err = printErr
-		}
-		if err != nil {
+		_, printErr := fmt.Fprintln(stdout, outcome)
+		if err := errors.Join(err, printErr); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
@@ -77,14 +74,26 @@ func (c *coordinator) start() (string, error) {
 		}
 		c.workers = append(c.workers, w)
 	}
-	return fmt.Sprintf("%d processes, policy %v: a silent peer is noticed after %v, within %v", n, c.policy, c.detectionTime(), c.deadline()), nil
+	return fmt.Sprintf("policy %v, workers: %d\n%10sa silent peer is noticed after %v, within %v", c.policy, n, "", c.detectionTime(), c.deadline()), nil
 }
 
-// sum calls a method of all workers and returns the sum of their replies.
-func (c *coordinator) sum(method string, d time.Duration) (sum int, err error) {
-	replies, err := call[int](c.ctx, c.workers, method, d)
-	for _, n := range replies {
-		sum += n
+// call calls a method of every worker, all at once, and adds up their replies.
+func (c *coordinator) call(method string, d time.Duration) (sum Reply, err error) {
+	done := make(chan *rpc.Call, len(c.workers))
+	for _, w := range c.workers {
+		w.Go("Worker."+method, d, new(Reply), done)
+	}
+	for range c.workers {
+		select {
+		case call := <-done:
+			reply := call.Reply.(*Reply)
+			sum.N += reply.N
+			sum.SinceAnswer = append(sum.SinceAnswer, reply.SinceAnswer...)
+			sum.SinceSilence = append(sum.SinceSilence, reply.SinceSilence...)
+			err = errors.Join(err, call.Error)
+		case <-c.ctx.Done():
+			return Reply{}, c.ctx.Err()
+		}
 	}
 	return sum, err
 }
@@ -94,14 +103,14 @@ func (c *coordinator) sum(method string, d time.Duration) (sum int, err error) {
 func (c *coordinator) all(method string, d time.Duration, want int, outcome string) func() (string, error) {
 	return func() (string, error) {
 		start := time.Now()
-		n, err := c.sum(method, d)
+		reply, err := c.call(method, d)
 		if err != nil {
 			return "", err
 		}
-		if n != want {
-			return "", fmt.Errorf("%d connections %s, want %d", n, outcome, want)
+		if reply.N != want {
+			return "", fmt.Errorf("%d connections %s, want %d", reply.N, outcome, want)
 		}
-		return fmt.Sprintf("%d connections %s, after %.1f s", n, outcome, time.Since(start).Seconds()), nil
+		return fmt.Sprintf("%d connections %s, after %.1f s", reply.N, outcome, time.Since(start).Seconds()), nil
 	}
 }
 
@@ -118,38 +127,25 @@ func (c *coordinator) measure(d time.Duration, want int, w *window) func() (stri
 		}
 		after, err := c.sample()
 		*w = after.since(before)
-		return fmt.Sprintf("%s; each second %.0f probes, %.1f ms of processor time", outcome, w.probes, w.busy), err
+		return fmt.Sprintf("%s\n%10s%.0f probes and %.1f ms of processor time a second", outcome, "", w.probes, w.busy), err
 	}
 }
 
 func (c *coordinator) sample() (sample, error) {
-	probes, err := c.sum("Probes", 0)
+	probes, err := c.call("Probes", 0)
 	if err != nil {
 		return sample{}, err
 	}
 	idle, processors, err := idleTime()
-	return sample{time.Now(), idle, processors, probes}, err
+	return sample{time.Now(), idle, processors, probes.N}, err
 }
 
 func (c *coordinator) silence() (string, error) {
-	replies, err := call[[]Notice](c.ctx, c.workers, "Silence", 0)
+	r, err := c.call("Silence", 0)
 	if err != nil {
 		return "", err
 	}
-	notices := slices.Concat(replies...)
-	outcome := fmt.Sprintf("%d of %d silent peers noticed, no other connection lost", len(notices), c.silent())
-	if len(notices) > 0 {
-		outcome += fmt.Sprintf("\n%10s%s after the last answer, %s after the silence", "",
-			extremes(notices, func(n Notice) time.Duration { return n.SinceAnswer }),
-			extremes(notices, func(n Notice) time.Duration { return n.SinceSilence }))
-	}
-	return outcome, c.judge(notices)
-}
-
-func extremes(notices []Notice, since func(Notice) time.Duration) string {
-	order := func(a, b Notice) int { return cmp.Compare(since(a), since(b)) }
-	least, most := slices.MinFunc(notices, order), slices.MaxFunc(notices, order)
-	return fmt.Sprintf("%.2f s to %.2f s", since(least).Seconds(), since(most).Seconds())
+	return c.judge(r)
 }
 
 // clockTick is the resolution of Stat at 100 Hz.
@@ -157,22 +153,28 @@ const clockTick = 10 * time.Millisecond
 
 // judge returns an error if a peer was noticed too early, too late or not at
 // all. The last answer came at most an Idle before the silence.
-func (c *coordinator) judge(notices []Notice) error {
-	early, late := 0, 0
-	for _, n := range notices {
-		if n.SinceAnswer < c.detectionTime()-clockTick || n.SinceSilence < c.detectionTime()-c.policy.Idle {
-			early++
-		}
-		if max(n.SinceAnswer, n.SinceSilence) > c.deadline() {
-			late++
-		}
+func (c *coordinator) judge(r Reply) (outcome string, err error) {
+	if r.N < c.silent() {
+		return "", fmt.Errorf("%d of %d silent peers noticed within %v", r.N, c.silent(), c.deadline())
 	}
-	if missing := c.silent() - len(notices); missing+early+late > 0 {
-		return fmt.Errorf("of %d silent peers %d were not noticed, %d after more than %v, and %d in less than %v",
-			c.silent(), missing, late, c.deadline(), early, c.detectionTime())
+	outcome = fmt.Sprintf("%d silent peers noticed, no other connection lost\n%10s%s after the last answer, %s after the silence",
+		r.N, "", extremes(r.SinceAnswer), extremes(r.SinceSilence))
+	if slices.Min(r.SinceAnswer) < c.detectionTime()-clockTick || slices.Min(r.SinceSilence) < c.detectionTime()-c.policy.Idle {
+		return outcome, errors.New("a silent peer was noticed too early")
 	}
-	return nil
+	if max(slices.Max(r.SinceAnswer), slices.Max(r.SinceSilence)) > c.deadline() {
+		return outcome, errors.New("a silent peer was noticed too late")
+	}
+	return outcome, nil
 }
+
+func extremes(d []time.Duration) string {
+	return fmt.Sprintf("%.2f s to %.2f s", slices.Min(d).Seconds(), slices.Max(d).Seconds())
+}
+
+// quiet is up to how many milliseconds a second other programs may use for the
+// cost to be more than noise.
+const quiet = 200
 
 func (c *coordinator) cost() (string, error) {
 	if c.on.probes == 0 {
@@ -180,6 +182,9 @@ func (c *coordinator) cost() (string, error) {
 	}
 	if c.off.probes != 0 {
 		return "", fmt.Errorf("the kernel counted %.1f probes a second with keepalive off", c.off.probes)
+	}
+	if c.off.busy > quiet || c.off.busy >= c.on.busy {
+		return fmt.Sprintf("unknown: other programs used %.1f ms of processor time a second", c.off.busy), nil
 	}
 	return fmt.Sprintf("(%.1f ms - %.1f ms) / %.0f probes = %.2f µs of processor time for a probe and its answer, both ends together",
 		c.on.busy, c.off.busy, c.on.probes, (c.on.busy-c.off.busy)/c.on.probes*1e3), nil

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/rpc"
 	"os"
 	"os/exec"
-	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"golang.org/x/sys/unix"
@@ -18,8 +16,14 @@ import (
 // of how many. Without it the process is the coordinator.
 const workerVar = "SOAK_WORKER"
 
-// spareFiles is how many files a worker may open beside its connections.
-const spareFiles = 200
+const (
+	// spareFiles is how many files a worker may open beside its connections.
+	spareFiles = 200
+	// perWorker is how many connections a worker has at most. Its two listeners
+	// have 28,232 source ports each (ip_local_port_range), and connect(2) takes
+	// longer to find one of the last.
+	perWorker = 20_000
+)
 
 // processes returns how many workers the connections need, each of which may
 // open only so many files. Package os has raised the soft limit to the hard one.
@@ -31,7 +35,7 @@ func processes(connections int) (int, error) {
 	if limit.Cur < spareFiles+2 {
 		return 0, fmt.Errorf("the hard limit of open files is %d, want at least %d: see ulimit -Hn, limits.conf(5), LimitNOFILE=", limit.Cur, spareFiles+2)
 	}
-	each := int(min((limit.Cur-spareFiles)/2, maxConnections))
+	each := int(min((limit.Cur-spareFiles)/2, perWorker))
 	return (connections + each - 1) / each, nil
 }
 
@@ -80,23 +84,4 @@ func serve(o options, number string) error {
 type duplex struct {
 	io.Reader
 	io.WriteCloser
-}
-
-// call calls a method of every worker, all at once, and returns their replies.
-func call[Reply any](ctx context.Context, workers []*rpc.Client, method string, d time.Duration) ([]Reply, error) {
-	replies := make([]Reply, len(workers))
-	done := make(chan *rpc.Call, len(workers))
-	for i, w := range workers {
-		w.Go("Worker."+method, d, &replies[i], done)
-	}
-	var errs []error
-	for range workers {
-		select {
-		case c := <-done:
-			errs = append(errs, c.Error)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return replies, errors.Join(errs...)
 }

@@ -53,7 +53,7 @@ func idleTime() (d time.Duration, processors int, err error) {
 
 // Probes replies how many probes were sent in this network namespace. In netstat
 // each line of names is followed by one of values.
-func (w *Worker) Probes(_ time.Duration, n *int) error {
+func (w *Worker) Probes(_ time.Duration, r *Reply) error {
 	text, err := os.ReadFile("/proc/thread-self/net/netstat")
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (w *Worker) Probes(_ time.Duration, n *int) error {
 	for i := 0; i+1 < len(lines); i += 2 {
 		values := strings.Fields(lines[i+1])
 		if column := slices.Index(strings.Fields(lines[i]), "TCPKeepAlive"); column >= 0 && column < len(values) {
-			*n, err = strconv.Atoi(values[column])
+			r.N, err = strconv.Atoi(values[column])
 			return err
 		}
 	}

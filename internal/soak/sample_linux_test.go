@@ -25,23 +25,27 @@ func TestBusyProcessorIsSeen(t *testing.T) {
 func TestProbesAreCounted(t *testing.T) {
 	t.Parallel()
 	w := open(t)
-	var before, after int
+	var before, after Reply
 	require.NoError(t, w.Probes(0, &before))
-	require.NoError(t, w.Idle(2*time.Second, new(int)))
+	require.NoError(t, w.Idle(2*time.Second, new(Reply)))
 	require.NoError(t, w.Probes(0, &after))
-	assert.GreaterOrEqual(t, after-before, 10)
+	assert.GreaterOrEqual(t, after.N-before.N, 10)
 }
 
 func TestCost(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	first := sample{start, 0, 2, 7}
-	second := sample{start.Add(10 * time.Second), 17 * time.Second, 2, 100_007}
-	third := sample{start.Add(15 * time.Second), 26 * time.Second, 2, 100_007}
+	second := sample{start.Add(10 * time.Second), 18500 * time.Millisecond, 2, 100_007}
+	third := sample{start.Add(15 * time.Second), 28 * time.Second, 2, 100_007}
 	c := &coordinator{on: second.since(first), off: third.since(second)}
 	outcome, err := c.cost()
 	assert.NoError(t, err)
-	assert.Equal(t, "(300.0 ms - 200.0 ms) / 10000 probes = 10.00 µs of processor time for a probe and its answer, both ends together", outcome)
+	assert.Equal(t, "(150.0 ms - 100.0 ms) / 10000 probes = 5.00 µs of processor time for a probe and its answer, both ends together", outcome)
+	c.off.busy = 150
+	outcome, err = c.cost()
+	assert.NoError(t, err)
+	assert.Equal(t, "unknown: other programs used 150.0 ms of processor time a second", outcome)
 	c.off.probes = 1
 	_, err = c.cost()
 	assert.EqualError(t, err, "the kernel counted 1.0 probes a second with keepalive off")

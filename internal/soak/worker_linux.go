@@ -14,13 +14,20 @@ import (
 )
 
 // Worker has a share of the connections in its process. The coordinator calls
-// its methods, one at a time.
+// its methods, one at a time, for all workers at once.
 type Worker struct {
 	options
 	silenced int           // how many peers fall silent
 	live     []*connection // whose peers have not
 	events   chan event
 	timeout  time.Duration // of what takes no time on an idle machine
+}
+
+// Reply is for how many connections a method has succeeded, and of silent peers
+// how long each went unnoticed.
+type Reply struct {
+	N                         int
+	SinceAnswer, SinceSilence []time.Duration
 }
 
 // newWorker returns worker i of n.
@@ -37,29 +44,23 @@ func newWorker(o options, i, n int) *Worker {
 	return w
 }
 
-// perListener is how many connections share a destination at most. It is well
-// below the number of source ports (ip_local_port_range), so that connect(2)
-// finds a free one at once.
-const perListener = 10_000
-
 // Open opens the connections, spread over an Idle, so that their probes are as
-// spread as those of connections that nobody opened at once. Its reply, like
-// that of the other methods, is the number of connections.
-func (w *Worker) Open(_ time.Duration, n *int) error {
-	listeners := make([]listener, 2*(1+len(w.live)/(2*perListener)))
+// spread as those of connections that nobody opened at once. The accepted end is
+// the prober of one half of them, the dialed end that of the other.
+func (w *Worker) Open(_ time.Duration, r *Reply) error {
+	var listeners [2]listener
 	for i := range listeners {
 		var err error
-		address := fmt.Sprintf("127.0.0.%d:0", 1+i)
-		if listeners[i], err = listen(address, w.policy, i%2 == 0); err != nil {
+		if listeners[i], err = listen(w.policy, i == 0); err != nil {
 			return err
 		}
 		defer listeners[i].Close()
 	}
 	start, pause := time.Now(), w.policy.Idle/time.Duration(len(w.live))
-	*n = len(w.live)
+	r.N = len(w.live)
 	return w.each(func(i int, c *connection) error {
 		time.Sleep(time.Until(start.Add(pause * time.Duration(i))))
-		if err := c.open(listeners[i%len(listeners)]); err != nil {
+		if err := c.open(listeners[i%2]); err != nil {
 			return err
 		}
 		go c.read(w.events)
@@ -68,24 +69,19 @@ func (w *Worker) Open(_ time.Duration, n *int) error {
 }
 
 // Idle leaves the connections alone for d.
-func (w *Worker) Idle(d time.Duration, n *int) error {
+func (w *Worker) Idle(d time.Duration, r *Reply) error {
 	debug.SetGCPercent(-1) // the collector would run every two minutes
-	*n = len(w.live)
+	r.N = len(w.live)
 	_, err := w.await(d, 1, func(event) bool { return false })
 	return err
 }
 
-// Notice is how long a silent peer went unnoticed.
-type Notice struct {
-	SinceSilence, SinceAnswer time.Duration
-}
-
 // Silence silences peers and waits until all are noticed, or should have been.
-func (w *Worker) Silence(_ time.Duration, notices *[]Notice) error {
+func (w *Worker) Silence(_ time.Duration, r *Reply) error {
 	if err := w.silencePeers(); err != nil {
 		return err
 	}
-	return w.awaitNotices(notices)
+	return w.awaitNotices(r)
 }
 
 func (w *Worker) silencePeers() error {
@@ -93,6 +89,7 @@ func (w *Worker) silencePeers() error {
 	silent := w.live[:w.silenced]
 	w.live = w.live[w.silenced:]
 	for _, c := range silent {
+		c.peer.SetLinger(0) // nothing would acknowledge its FIN
 		c.silenced = time.Now()
 		if err := netlab.Silence(c.peer); err != nil {
 			return err
@@ -110,12 +107,13 @@ func (w *Worker) silencePeers() error {
 	return nil
 }
 
-func (w *Worker) awaitNotices(notices *[]Notice) error {
-	_, err := w.await(w.deadline(), w.silenced, func(e event) bool {
+func (w *Worker) awaitNotices(r *Reply) (err error) {
+	r.N, err = w.await(w.deadline(), w.silenced, func(e event) bool {
 		if e.silenced.IsZero() || !keepalive.IsPeerLost(e.err) {
 			return false
 		}
-		*notices = append(*notices, Notice{e.at.Sub(e.silenced), e.at.Sub(e.answered)})
+		r.SinceAnswer = append(r.SinceAnswer, e.at.Sub(e.answered))
+		r.SinceSilence = append(r.SinceSilence, e.at.Sub(e.silenced))
 		return true
 	})
 	return err
@@ -123,7 +121,7 @@ func (w *Worker) awaitNotices(notices *[]Notice) error {
 
 // Echo sends a message of its own on each connection and waits for it to come
 // back.
-func (w *Worker) Echo(_ time.Duration, n *int) (err error) {
+func (w *Worker) Echo(_ time.Duration, r *Reply) (err error) {
 	nonce, deadline := rand.Uint64(), time.Now().Add(w.timeout)
 	message := func(c *connection) uint64 { return nonce + uint64(c.number) }
 	if err := w.each(func(_ int, c *connection) error { return binary.Write(c.prober, binary.BigEndian, message(c)) }); err != nil {
@@ -132,7 +130,7 @@ func (w *Worker) Echo(_ time.Duration, n *int) (err error) {
 	if err := w.each(func(_ int, c *connection) error { return c.echo(deadline) }); err != nil {
 		return err
 	}
-	*n, err = w.await(w.timeout, len(w.live), func(e event) bool {
+	r.N, err = w.await(w.timeout, len(w.live), func(e event) bool {
 		again := e.echoed
 		e.echoed = true
 		return e.err == nil && e.message == message(e.connection) && !again
@@ -141,16 +139,16 @@ func (w *Worker) Echo(_ time.Duration, n *int) (err error) {
 }
 
 // Disable turns keepalive off.
-func (w *Worker) Disable(_ time.Duration, n *int) error {
+func (w *Worker) Disable(_ time.Duration, r *Reply) error {
 	off := w.policy
 	off.Disable = true
-	*n = len(w.live)
+	r.N = len(w.live)
 	return w.each(func(_ int, c *connection) error { return off.Apply(c.prober) })
 }
 
 // Close ends the connections, first the prober and then the peer. Either would
 // read before that what has come twice.
-func (w *Worker) Close(_ time.Duration, n *int) (err error) {
+func (w *Worker) Close(_ time.Duration, r *Reply) (err error) {
 	deadline := time.Now().Add(w.timeout)
 	if err := w.each(func(_ int, c *connection) error { return c.prober.CloseWrite() }); err != nil {
 		return err
@@ -158,7 +156,7 @@ func (w *Worker) Close(_ time.Duration, n *int) (err error) {
 	if err := w.each(func(_ int, c *connection) error { return c.closePeer(deadline) }); err != nil {
 		return err
 	}
-	*n, err = w.await(w.timeout, len(w.live), func(e event) bool { return errors.Is(e.err, io.EOF) })
+	r.N, err = w.await(w.timeout, len(w.live), func(e event) bool { return errors.Is(e.err, io.EOF) })
 	return err
 }
 
