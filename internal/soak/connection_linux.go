@@ -79,9 +79,6 @@ func (c *connection) verify(policy keepalive.Config) error {
 	if err != nil {
 		return err
 	}
-	if policy.MaxRTO == 0 {
-		held.MaxRTO = 0 // the system's
-	}
 	if held != policy {
 		return fmt.Errorf("the kernel holds %v, want %v", held, policy)
 	}
