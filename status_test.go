@@ -1,5 +1,3 @@
-//go:build !plan9
-
 package keepalive_test
 
 import (
@@ -113,10 +111,10 @@ func TestIsNotPeerLost(t *testing.T) {
 func TestIsPeerLostJudgesEachError(t *testing.T) {
 	call := func(name string, errno error) error { return os.NewSyscallError(name, errno) }
 	op := func(op, network string, err error) error { return &net.OpError{Op: op, Net: network, Err: err} }
-	lost := op("read", "tcp", call("read", syscall.ETIMEDOUT))
-	redial := op("dial", "tcp", call("connect", syscall.ETIMEDOUT))
-	refused := op("dial", "tcp", call("connect", syscall.ECONNREFUSED))
-	reset := op("read", "tcp", call("read", syscall.ECONNRESET))
+	lost := op("read", "tcp", call("read", tcptest.ETIMEDOUT))
+	redial := op("dial", "tcp", call("connect", tcptest.ETIMEDOUT))
+	refused := op("dial", "tcp", call("connect", tcptest.ECONNREFUSED))
+	reset := op("read", "tcp", call("read", tcptest.ECONNRESET))
 	deadline := op("read", "tcp", os.ErrDeadlineExceeded)
 	for _, err := range []error{
 		lost,
@@ -124,26 +122,26 @@ func TestIsPeerLostJudgesEachError(t *testing.T) {
 		errors.Join(lost, redial),
 		fmt.Errorf("replica: %w, then %w", lost, refused),
 		fmt.Errorf("replica: %w", errors.Join(errors.New("x"), fmt.Errorf("%w", lost))),
-		op("readfrom", "tcp", op("write", "tcp", call("write", syscall.ETIMEDOUT))),
-		op("write", "", call("write", syscall.ETIMEDOUT)),
-		syscall.ETIMEDOUT,
+		op("readfrom", "tcp", op("write", "tcp", call("write", tcptest.ETIMEDOUT))),
+		op("write", "", call("write", tcptest.ETIMEDOUT)),
+		tcptest.ETIMEDOUT,
 	} {
 		assert.True(t, keepalive.IsPeerLost(err), "%v", err)
 	}
 	for _, err := range []error{
 		nil,
 		redial,
-		op("dial", "tcp", syscall.ETIMEDOUT),
+		op("dial", "tcp", tcptest.ETIMEDOUT),
 		errors.Join(reset, redial),
 		errors.Join(deadline, redial),
 		errors.Join(),
 		errors.Join(nil, io.EOF),
-		&fs.PathError{Op: "read", Path: "/mnt/nfs", Err: syscall.ETIMEDOUT},
-		&os.LinkError{Op: "rename", Err: syscall.ETIMEDOUT},
-		op("read", "udp", call("recvfrom", syscall.EHOSTUNREACH)),
-		op("write", "udp4", call("sendto", syscall.ENETUNREACH)),
-		op("read", "ip4:icmp", call("recvfrom", syscall.EHOSTUNREACH)),
-		&net.DNSError{Err: "timeout", UnwrapErr: syscall.ETIMEDOUT},
+		&fs.PathError{Op: "read", Path: "/mnt/nfs", Err: tcptest.ETIMEDOUT},
+		&os.LinkError{Op: "rename", Err: tcptest.ETIMEDOUT},
+		op("read", "udp", call("recvfrom", tcptest.EHOSTUNREACH)),
+		op("write", "udp4", call("sendto", tcptest.ENETUNREACH)),
+		op("read", "ip4:icmp", call("recvfrom", tcptest.EHOSTUNREACH)),
+		&net.DNSError{Err: "timeout", UnwrapErr: tcptest.ETIMEDOUT},
 	} {
 		assert.False(t, keepalive.IsPeerLost(err), "%v", err)
 	}
@@ -167,7 +165,7 @@ func (f *failing) Read([]byte) (int, error)  { return 0, f.next() }
 func (f *failing) Write([]byte) (int, error) { return 0, f.next() }
 
 func lostPeer() error {
-	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+	return &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", tcptest.ETIMEDOUT)}
 }
 
 func TestWatchKeepsReturningTheLoss(t *testing.T) {
@@ -186,7 +184,7 @@ func TestWatchKeepsReturningTheLoss(t *testing.T) {
 }
 
 func TestWatchLeavesOtherErrorsAlone(t *testing.T) {
-	for _, err := range []error{io.EOF, syscall.ECONNRESET, syscall.EPIPE, os.ErrDeadlineExceeded, net.ErrClosed} {
+	for _, err := range []error{io.EOF, tcptest.ECONNRESET, os.ErrDeadlineExceeded, net.ErrClosed} {
 		conn := keepalive.Watch(&failing{errs: []error{err}}, func(error) { t.Error("told of", err) })
 		assert.Equal(t, err, tcptest.Err(conn.Read(nil)))
 		assert.Equal(t, err, tcptest.Err(conn.Write(nil)))

@@ -2,6 +2,12 @@ package tcptest
 
 import "golang.org/x/sys/windows"
 
-// ETIMEDOUT is the system's error for a peer that no longer answers. That of
-// package syscall is made up on Windows.
-var ETIMEDOUT error = windows.WSAETIMEDOUT
+// Errors of the system. ETIMEDOUT is that for a peer that no longer answers.
+// Those of package syscall are made up on Windows.
+var (
+	ETIMEDOUT    error = windows.WSAETIMEDOUT
+	EHOSTUNREACH error = windows.WSAEHOSTUNREACH
+	ENETUNREACH  error = windows.WSAENETUNREACH
+	ECONNREFUSED error = windows.WSAECONNREFUSED
+	ECONNRESET   error = windows.WSAECONNRESET
+)
