@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -33,7 +34,7 @@ func TestDialLeavesTheCallersDialerAlone(t *testing.T) {
 		KeepAlive:       42 * time.Second,
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 43 * time.Second},
 	}
-	d := &keepalive.Dialer{NetDialer: nd, Config: keepalive.Config{Idle: time.Minute}}
+	d := &keepalive.Dialer{NetDialer: nd, Config: keepalive.Config{Idle: time.Minute, Interval: time.Second}}
 	conn, err := d.Dial("tcp", ln.Addr().String())
 	require.NoError(t, err)
 	conn.Close()
@@ -114,6 +115,7 @@ func TestDialKeepsTheCallersSettings(t *testing.T) {
 }
 
 func TestOtherNetworksPassThrough(t *testing.T) {
+	netlab.SkipOn(t, netlab.Wine, "net opens no UDP socket there, and no unix socket")
 	c := keepalive.Config{Idle: time.Minute, UserTimeout: time.Second}
 	d := &keepalive.Dialer{Config: c}
 
@@ -152,7 +154,7 @@ func TestDialerIsSafeForConcurrentUse(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: time.Minute}, Config: keepalive.Config{Idle: time.Minute}}
+	d := &keepalive.Dialer{NetDialer: &net.Dialer{Timeout: time.Minute}, Config: keepalive.Config{Idle: time.Minute, Interval: time.Second}}
 	wrapped := d.Config.WrapDial(d.DialContext)
 	var wg sync.WaitGroup
 	for range 16 {

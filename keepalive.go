@@ -57,6 +57,8 @@ import (
 //   - Idle, Interval and Count, on OpenBSD
 //   - Interval and Count, on Plan 9, where Idle is the period of all probes
 //   - Interval without Count and Count without Interval, on Solaris
+//   - Idle without Interval and Interval without Idle, on Windows before
+//     10.0.16299, and Count before 10.0.15063
 //   - Disable, on Plan 9 for connections that somebody else opened, and where
 //     net.inet.tcp.always_keepalive is set, the default of FreeBSD
 //   - everything but Disable, for GOOS=js and wasip1, which have no keepalive
@@ -184,6 +186,11 @@ var options = [...]option{
 		get: func(c Config) int64 { return int64(c.MaxRTO) },
 		set: func(c Config, v int64) Config { c.MaxRTO = time.Duration(v); return c },
 	},
+}
+
+// withValue returns c with the field set to a value of the option.
+func (o *option) withValue(c Config, value int) Config {
+	return o.set(c, int64(value)*int64(o.unit))
 }
 
 func (o *option) accepts(value int64) bool { return int64(o.min) <= value && value <= int64(o.max) }
@@ -364,14 +371,38 @@ func (c Config) Apply(conn net.Conn) error {
 // sysctl later. A sysctl value that no socket accepts is returned as it is, and
 // Apply refuses it.
 //
-// Get finds the socket as Apply does, with the same errors. On other systems
-// than Linux it always returns an error, since net reads no socket options.
+// Get finds the socket as Apply does, with the same errors. UserTimeout and
+// MaxRTO are zero where this package can't set them. Get is unsupported on AIX,
+// illumos, OpenBSD, Plan 9 and Solaris, on Windows before 10.0.16299, and for
+// GOOS=js and wasip1.
 func Get(conn net.Conn) (Config, error) {
 	socket, err := unwrap(conn)
 	if err != nil {
 		return Config{}, err
 	}
 	return get(socket)
+}
+
+// readOptions returns the policy that the socket holds. TCP options come first:
+// other sockets than TCP's have SO_KEEPALIVE.
+func readOptions(socket syscall.Conn) (Config, error) {
+	var c Config
+	err := sockopt.Control(socket, func(fd uintptr) error {
+		for i := range options {
+			o := &options[i]
+			value, err := o.Get(fd)
+			if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
+				return err
+			}
+			if value != o.unset {
+				c = o.withValue(c, value)
+			}
+		}
+		on, err := sockopt.KeepAlive.Get(fd)
+		c.Disable = on == 0 // the BSDs and macOS return 8 for on
+		return err
+	})
+	return c, err
 }
 
 // GetListener returns the policy that a listening socket holds, such as one

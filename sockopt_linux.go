@@ -88,11 +88,6 @@ func (o *option) value(c Config) int {
 	return int(roundUp(time.Duration(o.get(c)), o.unit))
 }
 
-// withValue returns c with the field set to a value of the option.
-func (o *option) withValue(c Config, value int) Config {
-	return o.set(c, int64(value)*int64(o.unit))
-}
-
 // protocol returns SO_PROTOCOL of socket, 0 where that can't be read.
 func protocol(socket syscall.Conn) (protocol int) {
 	sockopt.Control(socket, func(fd uintptr) error {
@@ -244,27 +239,7 @@ func setKeepAlive(fd uintptr, c Config) error {
 	return sockopt.KeepAlive.Set(fd, 1)
 }
 
-func get(socket syscall.Conn) (Config, error) {
-	var c Config
-	err := sockopt.Control(socket, func(fd uintptr) error {
-		// TCP options come first: other sockets than TCP's have
-		// SO_KEEPALIVE.
-		for i := range options {
-			o := &options[i]
-			value, err := o.Get(fd)
-			if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
-				return err
-			}
-			if value != o.unset {
-				c = o.withValue(c, value)
-			}
-		}
-		on, err := sockopt.KeepAlive.Get(fd)
-		c.Disable = on == 0
-		return err
-	})
-	return c, err
-}
+func get(socket syscall.Conn) (Config, error) { return readOptions(socket) }
 
 func systemDefaults() Config {
 	var c Config

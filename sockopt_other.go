@@ -17,9 +17,12 @@ import (
 
 // checkSupported returns an error for an option of c that net is known not to
 // set on this system, so that it comes before anything has happened. What
-// depends on the release is left to the kernel, see sockopt.Error.
+// else depends on the release is left to the kernel, see sockopt.Error.
 func checkSupported(c Config, fresh bool) error {
 	if option := unsupportedOption(runtime.GOOS, c, fresh); option != "" {
+		return sockopt.Unsupported(option)
+	}
+	if option := missingOption(sockopt.Lacks, c); option != "" {
 		return sockopt.Unsupported(option)
 	}
 	if c.Disable && sysctl.AlwaysKeepalive() {
@@ -59,6 +62,21 @@ func unsupportedOption(goos string, c Config, fresh bool) string {
 		if (c.Interval != 0) != (c.Count != 0) {
 			return "TCP_KEEPINTVL without TCP_KEEPCNT, or the reverse,"
 		}
+	}
+	return ""
+}
+
+// missingOption names the first option of c that can't be set on a release of
+// the system that lacks options, "" if there is none.
+//
+// On such a Windows net sets Idle and Interval together, by SIO_KEEPALIVE_VALS:
+// Idle alone would make Interval 1 s, and Interval alone is refused.
+func missingOption(lacks func(sockopt.Option) bool, c Config) string {
+	switch {
+	case (c.Idle != 0) != (c.Interval != 0) && (lacks(sockopt.KeepIdle) || lacks(sockopt.KeepIntvl)):
+		return "TCP_KEEPIDLE without TCP_KEEPINTVL, or the reverse,"
+	case c.Count != 0 && lacks(sockopt.KeepCnt):
+		return sockopt.KeepCnt.Name
 	}
 	return ""
 }
@@ -212,9 +230,29 @@ func isTCPSocket(socket syscall.Conn) bool {
 
 func isMPTCPSocket(syscall.Conn) bool { return false }
 
-// get returns an error: net reads no socket option.
-func get(syscall.Conn) (Config, error) {
-	return Config{}, sockopt.Unsupported("getsockopt TCP_KEEPIDLE")
+// get asks the address whether the socket is TCP's. Systems differ in what they
+// answer for a TCP option of another socket.
+func get(socket syscall.Conn) (Config, error) {
+	if !hasTCPAddr(socket) {
+		return Config{}, sockopt.Unsupported(fmt.Sprintf("getsockopt TCP_KEEPIDLE of %T", socket))
+	}
+	c, err := readOptions(socket)
+	if c.Disable && sysctl.AlwaysKeepalive() {
+		c.Disable = false // the kernel probes all the same
+	}
+	return c, err
+}
+
+func hasTCPAddr(socket syscall.Conn) bool {
+	var addr net.Addr
+	switch s := socket.(type) {
+	case net.Conn:
+		addr = s.LocalAddr()
+	case net.Listener:
+		addr = s.Addr()
+	}
+	_, ok := addr.(*net.TCPAddr)
+	return ok
 }
 
 func systemDefaults() (c Config) {

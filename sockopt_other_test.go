@@ -59,6 +59,31 @@ func TestUnsupportedOption(t *testing.T) {
 	}
 }
 
+// Options that some releases of Windows lack.
+func TestMissingOption(t *testing.T) {
+	const both = "TCP_KEEPIDLE without TCP_KEEPINTVL, or the reverse,"
+	idle := Config{Idle: time.Minute}
+	interval := Config{Interval: time.Second}
+	for _, tt := range []struct {
+		release string
+		lacks   []sockopt.Option
+		wants   map[Config]string
+	}{
+		{"now", nil, map[Config]string{idle: "", interval: "", full: ""}},
+		{"10.0.15063", []sockopt.Option{sockopt.KeepIdle, sockopt.KeepIntvl}, map[Config]string{
+			idle: both, interval: both, full: "", {Count: 3}: "", {Disable: true, Idle: time.Minute}: both,
+		}},
+		{"before", []sockopt.Option{sockopt.KeepIdle, sockopt.KeepIntvl, sockopt.KeepCnt}, map[Config]string{
+			idle: both, interval: both, full: "TCP_KEEPCNT", {Idle: time.Minute, Interval: time.Second}: "", {}: "",
+		}},
+	} {
+		lacks := func(o sockopt.Option) bool { return slices.Contains(tt.lacks, o) }
+		for c, want := range tt.wants {
+			assert.Equal(t, want, missingOption(lacks, c), "%v on Windows %s", c, tt.release)
+		}
+	}
+}
+
 // recorder is a connection that refuses what it is told to.
 type recorder struct {
 	net.Conn

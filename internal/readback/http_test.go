@@ -16,7 +16,7 @@ import (
 )
 
 func TestHTTP(t *testing.T) {
-	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	c := tcptest.Supported(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3})
 	d := &keepalive.Dialer{Config: c}
 	serverTLS, clientTLS := tcptest.TLSConfigs(t)
 	for _, tt := range []struct {

@@ -12,14 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Package net reads no options.
-func TestReadingIsUnsupported(t *testing.T) {
-	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	_, err := keepalive.Get(conn)
-	assert.EqualError(t, err, "keepalive: getsockopt TCP_KEEPIDLE on linux: unsupported operation")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
-}
-
 func TestStatIsUnsupported(t *testing.T) {
 	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	_, err := keepalive.Stat(conn)

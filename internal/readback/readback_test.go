@@ -15,7 +15,7 @@ import (
 )
 
 func TestEveryPathReachesTheKernel(t *testing.T) {
-	full := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+	full := tcptest.Supported(keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3})
 	off := full
 	off.Disable = true
 	for _, c := range []keepalive.Config{full, off} {
@@ -26,14 +26,21 @@ func TestEveryPathReachesTheKernel(t *testing.T) {
 			continue
 		}
 		dialed, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, ln)
-		tcptest.AssertOptions(t, c, dialed)
+		assertHolds(t, c, dialed)
 		wrapped, _ := tcptest.Pair(t, tcptest.DialFunc(c.WrapDial(new(net.Dialer).DialContext)), ln)
-		tcptest.AssertOptions(t, c, wrapped)
+		assertHolds(t, c, wrapped)
 		_, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp4"))
-		tcptest.AssertOptions(t, c, accepted)
+		assertHolds(t, c, accepted)
 		_, accepted = tcptest.Pair(t, new(net.Dialer), tcptest.WrappedListen(t, c, "tcp4"))
-		tcptest.AssertOptions(t, c, accepted)
+		assertHolds(t, c, accepted)
 	}
+}
+
+// assertHolds asserts that the kernel holds c, and that Get says so.
+func assertHolds(t *testing.T, c keepalive.Config, conn net.Conn) {
+	t.Helper()
+	tcptest.AssertOptions(t, c, conn)
+	tcptest.AssertGet(t, c, conn)
 }
 
 // Zero fields are left alone: on a socket of our own that is the system's
@@ -57,7 +64,7 @@ func TestZeroFieldsAreLeftAlone(t *testing.T) {
 // The listening socket has no keepalive, which would end it on macOS and the
 // BSDs.
 func TestListeningSocketIsLeftAlone(t *testing.T) {
-	c := keepalive.Config{Idle: time.Minute}
+	c := keepalive.Config{Idle: time.Minute, Interval: time.Second}
 	var inner syscall.RawConn
 	nlc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error { inner = rc; return nil }}
 	tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, "tcp4")

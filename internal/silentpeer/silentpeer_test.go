@@ -10,51 +10,45 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// peer is the environment variable that holds the address of a silentpeer, for
-// systems that can't run one.
-const peer = "KEEPALIVE_SILENT_PEER"
-
-// timeout is for what takes no time, on any machine.
-const timeout = 20 * time.Second
+// peerEnv holds the address of a silentpeer, for systems that can't run one.
+const peerEnv = "KEEPALIVE_SILENT_PEER"
 
 // A dead peer is noticed, whatever set the policy, and said to be lost once.
 func TestDeadPeer(t *testing.T) {
 	t.Parallel()
-	policy := keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}
-	if netlab.OldWindows.Here() {
-		policy.Count = 0
-	}
-	address := os.Getenv(peer)
-	if address == "" {
-		address = start(t)
+	policy := tcptest.Supported(tcptest.Quick)
+	detection, _ := policy.DetectionTime()
+	peer := os.Getenv(peerEnv)
+	if peer == "" {
+		peer = start(t)
 	}
 	for name, connect := range map[string]func(*testing.T) net.Conn{
 		"Dialer": func(t *testing.T) net.Conn {
-			return dial(t, address, (&keepalive.Dialer{Config: policy}).DialContext)
+			return dial(t, peer, (&keepalive.Dialer{Config: policy}).DialContext)
 		},
 		"WrapDial": func(t *testing.T) net.Conn {
-			return dial(t, address, policy.WrapDial(new(net.Dialer).DialContext))
+			return dial(t, peer, policy.WrapDial(new(net.Dialer).DialContext))
 		},
 		"Apply": func(t *testing.T) net.Conn {
-			conn := dial(t, address, new(net.Dialer).DialContext)
+			conn := dial(t, peer, new(net.Dialer).DialContext)
 			require.NoError(t, policy.Apply(conn))
 			return conn
 		},
 		"ListenConfig": func(t *testing.T) net.Conn {
-			return accept(t, address, func(local string) (net.Listener, error) {
-				return (&keepalive.ListenConfig{Config: policy}).Listen(t.Context(), "tcp4", local)
+			return accept(t, peer, func(address string) (net.Listener, error) {
+				return (&keepalive.ListenConfig{Config: policy}).Listen(t.Context(), "tcp4", address)
 			})
 		},
 		"NewListener": func(t *testing.T) net.Conn {
-			return accept(t, address, func(local string) (net.Listener, error) {
+			return accept(t, peer, func(address string) (net.Listener, error) {
 				var lc net.ListenConfig
 				lc.SetMultipathTCP(false)
-				ln, err := lc.Listen(t.Context(), "tcp4", local)
+				ln, err := lc.Listen(t.Context(), "tcp4", address)
 				require.NoError(t, err)
 				return keepalive.NewListener(ln, policy)
 			})
@@ -63,27 +57,23 @@ func TestDeadPeer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conn := connect(t)
-			require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
-			_, err := io.ReadFull(conn, make([]byte, 1))
-			require.NoError(t, err)
-			began := time.Now()
-			_, err = conn.Read(make([]byte, 1))
-			elapsed := time.Since(began)
-			assert.True(t, keepalive.IsPeerLost(err), "%v after %v", err, elapsed)
-			want, _ := policy.DetectionTime()
-			assert.Greater(t, elapsed, want-want/8)
-			assert.Less(t, elapsed, want+want/8+time.Second)
-			_, err = conn.Read(make([]byte, 1))
-			assert.Equal(t, io.EOF, err)
+			require.NoError(t, tcptest.Read(conn))
+			since := time.Now()
+			err := tcptest.Read(conn)
+			assert.True(t, keepalive.IsPeerLost(err), "%v", err)
+			tcptest.AssertWithin(t, since, detection-detection/8, detection+detection/8+time.Second)
+			assert.Equal(t, io.EOF, tcptest.Read(conn))
 		})
 	}
 }
 
-// dial returns a connection whose peer is about to fall silent.
-func dial(t *testing.T, address string, dial keepalive.DialFunc) net.Conn {
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+// dial returns a connection to the peer, which falls silent once it has written
+// a byte.
+func dial(t *testing.T, peer string, dial keepalive.DialFunc) net.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	conn, err := dial(ctx, "tcp4", address)
+	conn, err := dial(ctx, "tcp4", peer)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	_, err = fmt.Fprintln(conn)
@@ -92,23 +82,17 @@ func dial(t *testing.T, address string, dial keepalive.DialFunc) net.Conn {
 }
 
 // accept is dial for a connection that the peer makes.
-func accept(t *testing.T, address string, listen func(local string) (net.Listener, error)) net.Conn {
-	client, err := net.DialTimeout("tcp4", address, timeout)
+func accept(t *testing.T, peer string, listen func(address string) (net.Listener, error)) net.Conn {
+	t.Helper()
+	client, err := net.DialTimeout("tcp4", peer, time.Minute)
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
-	ln, err := listen(net.JoinHostPort(client.LocalAddr().(*net.TCPAddr).IP.String(), "0"))
+	host, _, err := net.SplitHostPort(client.LocalAddr().String())
 	require.NoError(t, err)
-	defer ln.Close()
+	ln, err := listen(net.JoinHostPort(host, "0"))
+	require.NoError(t, err)
+	t.Cleanup(func() { ln.Close() })
 	_, err = fmt.Fprintln(client, ln.Addr())
 	require.NoError(t, err)
-	conn, err := acceptWithin(ln)
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// acceptWithin accepts a connection, and closes ln if none comes.
-func acceptWithin(ln net.Listener) (net.Conn, error) {
-	defer time.AfterFunc(timeout, func() { ln.Close() }).Stop()
-	return ln.Accept()
+	return tcptest.Accept(t, ln)
 }
