@@ -38,9 +38,10 @@ type probe struct {
 
 // loss is a connection that was lost: given up here, or reset.
 type loss struct {
-	probes []probe       // of a reset one, as many as it takes
-	alone  bool          // there was no control question to ask
-	age    time.Duration // at which it was reset, or 0
+	probes  []probe // of a reset one, as many as it takes
+	alone   bool    // there was no control question to ask
+	unasked bool    // it was reset without being asked
+	age     time.Duration
 }
 
 // demand returns how many probes have to go unanswered for a connection to count
@@ -51,7 +52,7 @@ type loss struct {
 // cases, and 9 practically never. Where a tenth of the packets is dropped in each
 // direction, 8 do in 0.0002, and 12 in 0.000005 (TestChance).
 func (s *search) demand() (confirming, placing int) {
-	if s.dropped > 0 {
+	if s.dropped*16 > s.heeded { // 1 in 17 and more
 		return 12, 8
 	}
 	return 9, 4
@@ -199,14 +200,26 @@ func (s *search) certain(now time.Duration) time.Duration {
 	return idle[placing-1]
 }
 
+// neverAnswers reports whether nobody has answered a probe, while new connections
+// were accepted.
+func (s *search) neverAnswers(now time.Duration) bool {
+	return len(s.lost) > 0 && s.opened > s.lost[0].probes[0].at && s.certain(now) != never
+}
+
 // contradicted reports whether a connection was lost after a time that another
-// one has survived.
-func (s *search) contradicted() bool {
+// one has survived. If it was reset without being asked, the reason is not its
+// idle time, but its age.
+func (s *search) contradicted(now time.Duration) bool {
 	_, placing := s.demand()
 	for _, l := range s.lost {
-		if p := l.probes[placing-1]; p.proven && p.most <= s.survived {
+		if p := l.probes[placing-1]; !p.proven || p.most > s.survived {
+			continue
+		}
+		if !l.unasked {
 			return true
 		}
+		s.serverCloses(now, l.age)
+		return s.contradicted(now)
 	}
 	return false
 }

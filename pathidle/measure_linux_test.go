@@ -377,7 +377,6 @@ func TestProgress(t *testing.T) {
 	r, err := measure(t.Context(), t, lab, "tcp4", address, o)
 	require.NoError(t, err)
 	first, last := pictures[0], pictures[len(pictures)-1]
-	assert.LessOrEqual(t, last.Elapsed, first.LeftMost+2*time.Second)
 	assert.LessOrEqual(t, first.Left, first.LeftMost)
 	for _, c := range first.Conns {
 		assert.Equal(t, pathidle.Conn{State: pathidle.StateClosed, Until: c.Until}, c)

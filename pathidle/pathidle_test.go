@@ -68,7 +68,7 @@ func TestDurationsInTheDocs(t *testing.T) {
 			o.Max = 2 * limit
 		}
 		assert.Equal(t, row[2], o.Duration(limit).Round(time.Second).String(), row)
-		o.Connections = 4
+		o.Connections = 16
 		assert.Equal(t, row[3], o.Duration(limit).Round(time.Second).String(), row)
 	}
 }

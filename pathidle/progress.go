@@ -1,6 +1,7 @@
 package pathidle
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -63,7 +64,7 @@ func (s *search) progress(now time.Duration) Progress {
 		p.Lost = lost
 	}
 	left, asks := s.foresee(now)
-	p.Left, p.LeftMost = left[len(left)/2], slices.Max(left)
+	p.Left, p.LeftMost = left[1], slices.Max(left[:])
 	for i := range s.conns {
 		c := &s.conns[i]
 		p.Conns[i] = Conn{State: c.state, Since: c.since, Until: asks[i]}
@@ -74,25 +75,20 @@ func (s *search) progress(now time.Duration) Progress {
 	return p
 }
 
-// foresee returns how long the search may go on, for paths that forget after
-// times between those that survived and that seem to be lost, and when each
-// connection is asked next on the path in the middle.
-func (s *search) foresee(now time.Duration) (left []time.Duration, asks []time.Duration) {
-	const paths = 9
-	rtt := s.rtt()
-	if rtt == 0 {
-		rtt = usualRTT
-	}
+// foresee returns how long the search may go on, for paths that forget after the
+// time that survived, the one that seems to be lost, and one in the middle, and
+// when each connection is asked next on that.
+func (s *search) foresee(now time.Duration) (left [3]time.Duration, asks []time.Duration) {
+	rtt := cmp.Or(s.rtt(), usualRTT)
 	from, to := max(s.survived, shortest), s.presumed(now)
 	if to == never {
 		to = max(from, s.max)
 	}
-	for i := range paths {
-		part := float64(i) / (paths - 1)
-		limit := time.Duration(float64(from) * math.Pow(float64(to)/float64(from), part))
+	middle := time.Duration(math.Sqrt(float64(from) * float64(to)))
+	for i, limit := range []time.Duration{from, middle, to} {
 		end, when := path{limit: limit + 1, rtt: rtt}.run(s.clone(), now)
-		left = append(left, end-now)
-		if i == paths/2 {
+		left[i] = end - now
+		if i == 1 {
 			asks = when
 		}
 	}

@@ -27,7 +27,8 @@ type search struct {
 
 	proof   time.Duration // when the server was last known to be there
 	control time.Duration // when a question was last asked whose answer is known
-	dropped int           // packets that got lost on the way, as far as known
+	heeded  int           // probes and handshakes that were answered
+	dropped int           // and those that were not, by chance
 
 	opened   time.Duration // when a connection last was
 	restarts int
@@ -43,8 +44,8 @@ type search struct {
 const (
 	// growth is by how much the idle time of a connection grows from one
 	// question to the next. All of them together ask at times that grow by
-	// its root, 1.3 for 8 connections, and by growthMost at most.
-	growth     = 8
+	// its root, 1.31 for 8 connections, and by growthMost at most.
+	growth     = 8.5
 	growthMost = 2
 
 	maxRestarts = 3
@@ -61,6 +62,7 @@ type conn struct {
 	rtt    time.Duration
 	speech
 
+	tried  bool    // it has answered
 	probes []probe // of the question that is asked
 	known  bool    // the answer is known: a longer time has survived
 }
@@ -132,13 +134,12 @@ func (s *search) next(now time.Duration) step {
 func (s *search) over(now time.Duration) bool {
 	switch {
 	case s.verdict != Incomplete || s.err != nil:
-	case s.contradicted():
+	case s.contradicted(now):
 		s.verdict = Varies
-	case s.certain(now)-s.survived <= s.allowed():
+	case s.survived == 0 && s.neverAnswers(now):
+		s.verdict = NeverAnswers
+	case s.survived != 0 && s.certain(now)-s.survived <= s.allowed():
 		s.verdict = Found
-		if s.survived == 0 {
-			s.verdict = NeverAnswers
-		}
 	case s.survived >= s.max:
 		s.verdict = NothingLost
 	case s.hidden(now):
@@ -159,6 +160,10 @@ func (s *search) attend(i int, now time.Duration) step {
 		return step{do: hangUp, conn: i, at: now}
 	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settled:
 		return step{at: c.opened + s.closes + settled + 1} // it should have been closed by then
+	case c.state == StateIdle && !c.tried:
+		// The last segment of the handshake may have got lost. Then the path
+		// may wait for it for another time than it remembers connections.
+		return step{do: ask, conn: i, at: c.since + shortest}
 	case c.state != StateAsked:
 		return step{at: never}
 	case c.known && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
@@ -224,7 +229,7 @@ func (s *search) choose(now, least, most time.Duration) step {
 	best, bestIdle := step{at: never}, never
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.state != StateIdle || c.doomed || s.endsBefore(c, least) {
+		if c.state != StateIdle || c.doomed || !c.tried || s.endsBefore(c, least) {
 			continue
 		}
 		st := step{do: ask, conn: i, at: max(now, c.since+max(least, shortest))}
@@ -291,6 +296,7 @@ func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
 		speech: speech{began: now, last: now},
 	}
 	s.opened = now
+	s.heeded++
 	s.dropped += resent
 	s.prove(now, true)
 }
@@ -336,7 +342,9 @@ func (s *search) answered(i int, now time.Duration) {
 	} else {
 		c.last = now // the answers to the others may follow
 	}
+	s.heeded++
 	s.dropped += sample.Probes - 1
+	c.tried = true
 	s.passed(i, now, sample)
 }
 

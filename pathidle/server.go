@@ -1,6 +1,7 @@
 package pathidle
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -91,9 +92,10 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 		}
 		confirming, _ := s.demand()
 		s.lost = append(s.lost, loss{
-			probes: slices.Repeat([]probe{p}, confirming),
-			alone:  !s.hasControl(i, now),
-			age:    age,
+			probes:  slices.Repeat([]probe{p}, confirming),
+			alone:   !s.hasControl(i, now),
+			unasked: !asked,
+			age:     age,
 		})
 	}
 }
@@ -103,11 +105,8 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 // serverCloses notes that the server closes connections of that age. It does so
 // although probes are answered: they reach no program.
 func (s *search) serverCloses(now, age time.Duration) {
-	if s.closes == 0 || age < s.closes {
-		s.closes = age
-	}
-	s.closed = now
-	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return s.atAge(l.age) })
+	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
+	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.age != 0 && s.atAge(l.age) })
 }
 
 // atAge reports whether the server closes connections of about that age.

@@ -29,6 +29,7 @@ type socket struct {
 	conn     net.Conn
 	rc       syscall.RawConn
 	segments uint32 // that have arrived
+	looked   time.Time
 	rtt      time.Duration
 	resent   int // segments of the handshake
 }
@@ -42,7 +43,7 @@ func newSocket(conn net.Conn) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{conn: conn, rc: rc}
+	s := &socket{conn: conn, rc: rc, looked: time.Now()}
 	return s, sockopt.RawControl(rc, s.check)
 }
 
@@ -103,9 +104,11 @@ func (s *socket) look() (event, time.Time, error) {
 	}
 	arrived := info.Segs_in != s.segments
 	s.segments = info.Segs_in
-	last := time.Duration(min(info.Last_ack_recv, info.Last_data_recv)) * time.Millisecond
-	if last <= tick {
-		now = now.Add(-last)
+	last := now.Add(-time.Duration(min(info.Last_ack_recv, info.Last_data_recv)) * time.Millisecond)
+	since := s.looked
+	s.looked = now
+	if last.After(since) {
+		now = last
 	}
 	switch {
 	case info.State == unix.BPF_TCP_CLOSE:
