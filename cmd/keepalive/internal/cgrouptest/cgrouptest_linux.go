@@ -2,10 +2,12 @@
 package cgrouptest
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
@@ -66,17 +68,22 @@ func Below(t testing.TB, g *cgroup.Group) *cgroup.Group {
 
 // end kills the processes of the group and removes it.
 func end(g *cgroup.Group) error {
-	pids, err := g.Processes()
-	if err != nil {
-		return err
+	empty := make(chan error, 1)
+	go func() { empty <- g.Wait() }()
+	for {
+		pids, err := g.Processes()
+		if err != nil {
+			return err
+		}
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		select {
+		case err := <-empty:
+			return errors.Join(err, g.Remove())
+		case <-time.After(100 * time.Millisecond): // what has been forked meanwhile
+		}
 	}
-	for _, pid := range pids {
-		unix.Kill(pid, unix.SIGKILL)
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return g.Remove()
 }
 
 // Directory opens the directory of a group until the test ends.

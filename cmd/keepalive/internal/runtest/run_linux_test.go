@@ -78,8 +78,13 @@ func startIn(t testing.TB, group *cgroup.Group, cmd *exec.Cmd) *job {
 	require.NoError(t, out.SetReadDeadline(time.Now().Add(3*time.Minute)))
 	j.out = bufio.NewReader(out)
 	cmd.Stdout, cmd.Stderr = theirs, &j.stderr
+	cmd.WaitDelay = 10 * time.Second
 	cgrouptest.Start(t, group, cmd)
 	theirs.Close()
+	t.Cleanup(func() { // of what the test has not waited for
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
 	return j
 }
 
