@@ -337,7 +337,7 @@ func (s *search) answered(i int, now time.Duration) {
 	c := &s.conns[i]
 	sample := Sample{Idle: c.probes[0].idle, Outcome: Answered, Probes: len(c.probes)}
 	if sample.Probes == 1 { // else nobody knows which one was answered: Karn's algorithm, RFC 6298
-		sample.RTT = now - c.probes[0].at
+		sample.RTT = max(0, now-c.probes[0].at)
 		c.rtt = max(c.rtt, sample.RTT)
 	} else {
 		c.last = now // the answers to the others may follow
