@@ -68,5 +68,5 @@ func (l *lister) run() {
 	_, err = l.out.Seek(0, io.SeekStart)
 	require.NoError(l.b, err)
 	l.processor += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	l.memory = max(l.memory, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+	l.memory = max(l.memory, int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss))
 }

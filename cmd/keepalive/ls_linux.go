@@ -105,7 +105,7 @@ func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
 	w := bufio.NewWriterSize(stdout, 64<<10)
 	encoder := json.NewEncoder(w)
 	n := 0
-	for s := range f.All() {
+	for s := range f.All(l.selection.hasProcess) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (l *ls) table(ctx context.Context, out term.Output) ([]string, error) {
 	}
 	defer f.Close()
 	var selected []*sockets.Socket
-	for s := range f.All() {
+	for s := range f.All(l.selection.hasProcess) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

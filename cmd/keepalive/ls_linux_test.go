@@ -341,9 +341,7 @@ func TestLsPrintsNames(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
 	path := filepath.Join(t.TempDir(), "a\x1b[31m\"b\xff")
-	text, err := os.ReadFile(program(t, "goserver"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, text, 0o755))
+	require.NoError(t, os.Symlink(program(t, "goserver"), path))
 	server := exec.Command(path, "127.0.0.1:7000")
 	start(t, server).await(t, "listening")
 	r := runCommand(t, "ls", "--pid", pid(server))
@@ -370,7 +368,7 @@ func TestLsStates(t *testing.T) {
 	require.NoError(t, err)
 	defer syscall.Close(fd)
 	here, states := namespaceOf(t), make(map[string]int)
-	require.Eventually(t, func() bool {
+	awaitThat(t, func() bool {
 		clear(states)
 		for _, o := range list(t, "--pid", strconv.Itoa(os.Getpid())) {
 			if value(t, o.NetNS) == here {
@@ -378,6 +376,6 @@ func TestLsStates(t *testing.T) {
 			}
 		}
 		return states["fin-wait-2"] == 1
-	}, time.Minute, 10*time.Millisecond)
+	}, "%v", states)
 	assert.Equal(t, map[string]int{"listen": 1, "fin-wait-2": 1, "close-wait": 1, "closed": 1}, states)
 }

@@ -160,24 +160,31 @@ func (o *output) String() string {
 func (o *output) await(t testing.TB, pattern string) {
 	t.Helper()
 	expr := regexp.MustCompile(pattern)
-	require.Eventually(t, func() bool { return expr.MatchString(o.String()) }, time.Minute, 10*time.Millisecond,
-		"%q in %v", pattern, o)
+	awaitThat(t, func() bool { return expr.MatchString(o.String()) }, "%q in %v", pattern, o)
+}
+
+// awaitThat waits until something is true, on the goroutine of the test.
+func awaitThat(t testing.TB, isTrue func() bool, format string, args ...any) {
+	t.Helper()
+	for giveUp := time.Now().Add(2 * time.Minute); !isTrue(); time.Sleep(20 * time.Millisecond) {
+		require.Truef(t, time.Now().Before(giveUp), format, args...)
+	}
 }
 
 // dial connects to a server of the same namespace as soon as it listens.
 func dial(t testing.TB, address string) *net.TCPConn {
 	t.Helper()
-	for giveUp := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			t.Cleanup(func() {
-				conn.(*net.TCPConn).SetLinger(0) // nobody waits for a silenced peer
-				conn.Close()
-			})
-			return conn.(*net.TCPConn)
-		}
-		require.True(t, time.Now().Before(giveUp), "%v", err)
-	}
+	var conn net.Conn
+	awaitThat(t, func() (ok bool) {
+		var err error
+		conn, err = net.Dial("tcp", address)
+		return err == nil
+	}, "nobody listens on %s", address)
+	t.Cleanup(func() {
+		conn.(*net.TCPConn).SetLinger(0) // nobody waits for a silenced peer
+		conn.Close()
+	})
+	return conn.(*net.TCPConn)
 }
 
 // lookPath returns a program of Debian's, or skips the test.

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/stretchr/testify/require"
@@ -35,7 +34,7 @@ http {
 `, dir, directives)), 0o644))
 	cmd := exec.Command(path, "-c", config, "-p", dir)
 	out := start(t, cmd)
-	require.Eventually(t, func() bool { return len(list(t, "--pid", pid(cmd), "--listen")) > 0 }, time.Minute, 100*time.Millisecond, out)
+	awaitThat(t, func() bool { return len(list(t, "--pid", pid(cmd), "--listen")) > 0 }, "%v", out)
 	return cmd
 }
 

@@ -75,9 +75,13 @@ func (s *setter) run() error {
 		return err
 	}
 	defer f.Close()
-	all := slices.Collect(f.All())
-	selected := slices.DeleteFunc(slices.Clone(all), func(socket *sockets.Socket) bool { return !s.selection.has(socket) })
+	selected := slices.DeleteFunc(slices.Collect(f.All(s.selection.hasProcess)),
+		func(socket *sockets.Socket) bool { return !s.selection.has(socket) })
 	slices.SortStableFunc(selected, compareAttention)
+	var all []*sockets.Socket // whoever has accepted them
+	if slices.ContainsFunc(selected, func(socket *sockets.Socket) bool { return socket.State == sockets.Listen }) {
+		all = slices.Collect(f.All(func(sockets.Process) bool { return true }))
+	}
 	r := f.NewReader()
 	for _, socket := range selected {
 		gone := true

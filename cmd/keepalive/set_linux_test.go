@@ -217,17 +217,18 @@ func TestSetOnListeners(t *testing.T) {
 	nginx := startNginx(t, "listen 127.0.0.1:8080;")
 	r := runCommand(t, "set", "--listen", "--pid", pid(nginx), "--dry-run", "idle=50s")
 	assert.Contains(t, r.stdout, "No open connection shows whether the program writes over it.")
+	held8080 := func(conn net.Conn) string {
+		l := list(t, "--command", "nginx", "--local", "127.0.0.1:8080", "--remote", conn.LocalAddr().String())
+		if len(l) != 1 {
+			return "" // not accepted yet
+		}
+		return fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count)
+	}
 	conn = dial(t, "127.0.0.1:8080")
-	require.Eventually(t, func() bool {
-		return len(list(t, "--local", "127.0.0.1:8080", "--remote", conn.LocalAddr().String())) == 1
-	},
-		time.Minute, 10*time.Millisecond)
+	awaitThat(t, func() bool { return held8080(conn) != "" }, "nginx does not accept")
 	assert.Contains(t, set(nginx), "seems to leave it alone: its open connection holds what it held")
 	after := dial(t, "127.0.0.1:8080")
-	require.Eventually(t, func() bool {
-		l := list(t, "--local", "127.0.0.1:8080", "--remote", after.LocalAddr().String())
-		return len(l) == 1 && fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count) == "50 5 5"
-	}, time.Minute, 10*time.Millisecond, "it does")
+	awaitThat(t, func() bool { return held8080(after) == "50 5 5" }, "it does not")
 }
 
 // Go's listeners are Multipath TCP's, which has no TCP_USER_TIMEOUT.

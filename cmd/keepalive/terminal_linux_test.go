@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
@@ -57,7 +56,7 @@ func show(t testing.TB, width, height uint16, environment string, args ...string
 	require.NoError(t, cmd.Run())
 	// A line of its own tells that all before it has arrived.
 	fmt.Fprintln(term, "\x00")
-	require.Eventually(t, func() bool { return strings.HasSuffix(term.shown(), "\x00\n") }, time.Minute, time.Millisecond)
+	awaitThat(t, func() bool { return strings.HasSuffix(term.shown(), "\x00\n") }, "%v", args)
 	return strings.TrimSuffix(term.shown(), "\x00\n")
 }
 
@@ -121,9 +120,7 @@ func TestLsSorts(t *testing.T) {
 	set(off.LocalAddr().String(), "off")
 	set(silent.LocalAddr().String(), "idle=1s,interval=1s,count=100")
 	netlab.MustSilence(t, silent)
-	require.Eventually(t, func() bool {
-		return len(list(t, "--suspect", "--pid", pid(server))) == 1
-	}, time.Minute, 100*time.Millisecond)
+	awaitThat(t, func() bool { return len(list(t, "--suspect", "--pid", pid(server))) == 1 }, "no suspect")
 	lines := strings.Split(runCommand(t, "ls", "--pid", pid(server)).stdout, "\n")
 	require.Len(t, lines, 6)
 	assert.Contains(t, lines[0], "PROCESS")
@@ -149,7 +146,7 @@ func TestLsWatch(t *testing.T) {
 	cmd := command(t, "ls", "--pid", pid(server), "--watch", "10ms")
 	cmd.Stdout, cmd.Stderr = term.File, term.File
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return strings.Count(term.shown(), "\x1b[H") > 3 }, time.Minute, 10*time.Millisecond)
+	awaitThat(t, func() bool { return strings.Count(term.shown(), "\x1b[H") > 3 }, "not redrawn")
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait())
 	screens := strings.Split(term.shown(), "\x1b[H")

@@ -3,17 +3,20 @@ package sockets
 import (
 	"iter"
 	"runtime"
+	"slices"
 	"sync"
 )
 
 // batchSize is how many sockets are read ahead at once, for each processor.
 const batchSize = 256
 
-// All yields the TCP sockets in the order of their processes. They are read on
-// all processors and are closed again: neither Get nor Apply works on them. The
-// Socket is the caller's.
-func (f *Found) All() iter.Seq[*Socket] {
+// All yields the TCP sockets that one of the wanted processes holds, in the order
+// of their processes. The others are left alone. They are read on all processors
+// and closed again: neither Get nor Apply works on them. The Socket is the
+// caller's.
+func (f *Found) All(wanted func(Process) bool) iter.Seq[*Socket] {
 	return func(yield func(*Socket) bool) {
+		indexes := f.heldBy(wanted)
 		var workers sync.WaitGroup
 		defer workers.Wait()
 		stop := make(chan struct{})
@@ -21,9 +24,9 @@ func (f *Found) All() iter.Seq[*Socket] {
 		batches := make([]chan []Socket, runtime.GOMAXPROCS(0))
 		for i := range batches {
 			batches[i] = make(chan []Socket)
-			workers.Go(func() { f.readBatches(i, len(batches), batches[i], stop) })
+			workers.Go(func() { f.readBatches(indexes, i, len(batches), batches[i], stop) })
 		}
-		for i := 0; i*batchSize < len(f.sockets); i++ {
+		for i := 0; i*batchSize < len(indexes); i++ {
 			batch := <-batches[i%len(batches)]
 			for j := range batch {
 				if !yield(&batch[j]) {
@@ -34,14 +37,30 @@ func (f *Found) All() iter.Seq[*Socket] {
 	}
 }
 
+// heldBy returns the indexes of the sockets that one of the wanted processes
+// holds.
+func (f *Found) heldBy(wanted func(Process) bool) []int32 {
+	isWanted := make([]bool, len(f.processes))
+	for i, p := range f.processes {
+		isWanted[i] = wanted(p)
+	}
+	var indexes []int32
+	for i := range f.sockets {
+		if slices.ContainsFunc(f.refsOf(i), func(r ref) bool { return isWanted[r.process] }) {
+			indexes = append(indexes, int32(i))
+		}
+	}
+	return indexes
+}
+
 // readBatches sends every step'th batch.
-func (f *Found) readBatches(first, step int, to chan<- []Socket, stop <-chan struct{}) {
+func (f *Found) readBatches(indexes []int32, first, step int, to chan<- []Socket, stop <-chan struct{}) {
 	r := f.NewReader()
 	defer r.Close()
-	for i := first * batchSize; i < len(f.sockets); i += step * batchSize {
+	for i := first * batchSize; i < len(indexes); i += step * batchSize {
 		batch := make([]Socket, 0, batchSize)
-		for j := i; j < min(i+batchSize, len(f.sockets)); j++ {
-			r.Read(j, func(s *Socket) { batch = append(batch, *s) })
+		for _, index := range indexes[i:min(i+batchSize, len(indexes))] {
+			r.Read(int(index), func(s *Socket) { batch = append(batch, *s) })
 		}
 		select {
 		case to <- batch:

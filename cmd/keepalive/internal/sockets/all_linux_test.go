@@ -39,7 +39,9 @@ func holder(t testing.TB, n int) (cmd *exec.Cmd, addresses []netip.AddrPort) {
 	return cmd, addresses
 }
 
-func holds(s *Socket, cmd *exec.Cmd) bool { return s.Holders[0].PID == cmd.Process.Pid }
+func of(cmd *exec.Cmd) func(Process) bool {
+	return func(p Process) bool { return p.PID == cmd.Process.Pid }
+}
 
 // Several batches are read at the same time, and come in order.
 func TestAll(t *testing.T) {
@@ -49,15 +51,13 @@ func TestAll(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	var got []netip.AddrPort
-	for s := range f.All() {
-		if holds(s, cmd) {
-			assert.Equal(t, Listen, s.State)
-			assert.Equal(t, fmt.Sprint([]Holder{{Process{cmd.Process.Pid, "sleep"}, 3 + len(got)}}), fmt.Sprint(s.Holders))
-			got = append(got, s.Local)
-		}
+	for s := range f.All(of(cmd)) {
+		assert.Equal(t, Listen, s.State)
+		assert.Equal(t, fmt.Sprint([]Holder{{Process{cmd.Process.Pid, "sleep"}, 3 + len(got)}}), fmt.Sprint(s.Holders))
+		got = append(got, s.Local)
 	}
 	assert.Equal(t, want, got)
-	for range f.All() {
+	for range f.All(of(cmd)) {
 		break // leaves no goroutine that waits
 	}
 }
@@ -70,10 +70,8 @@ func TestVanished(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	index := -1
-	for s := range f.All() {
-		if holds(s, cmd) {
-			index = s.Index
-		}
+	for s := range f.All(of(cmd)) {
+		index = s.Index
 	}
 	require.NotEqual(t, -1, index)
 	r := f.NewReader()
@@ -83,10 +81,10 @@ func TestVanished(t *testing.T) {
 	assert.Equal(t, 1, visited)
 
 	// A descriptor that leads to another socket now.
-	f.refs[f.sockets[index]].inode++
+	f.refs[f.sockets[index]].inode += 1 << 40
 	r.Read(index, func(*Socket) { visited++ })
 	assert.Equal(t, 1, visited)
-	f.refs[f.sockets[index]].inode--
+	f.refs[f.sockets[index]].inode -= 1 << 40
 
 	require.NoError(t, cmd.Process.Kill())
 	cmd.Wait()

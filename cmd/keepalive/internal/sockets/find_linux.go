@@ -182,9 +182,6 @@ func compareHolders(a, b ref) int {
 	return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.fd, b.fd))
 }
 
-// Len returns the number of sockets. Not all of them are TCP's.
-func (f *Found) Len() int { return len(f.sockets) }
-
 // Close closes the namespaces that were opened.
 func (f *Found) Close() { f.namespaces.close() }
 
