@@ -1,3 +1,5 @@
+//go:build !keepalive_portable
+
 package main
 
 import (
