@@ -19,7 +19,8 @@ import (
 // number of processors: they wait for the kernel's timers, not for the processor.
 func Main(m *testing.M) {
 	flag.Parse()
-	if !given("test.parallel") {
+	// A fuzzer would start as many processes.
+	if !given("test.parallel") && !given("test.fuzz") && !given("test.fuzzworker") {
 		flag.Set("test.parallel", "128")
 	}
 	if err := enterTests(); err != nil {
