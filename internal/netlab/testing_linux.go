@@ -41,6 +41,7 @@ func given(name string) bool {
 // opened in.
 func NewNamespace(t testing.TB) {
 	t.Helper()
+	SkipOn(t, GVisor, "it brings no network device up")
 	runtime.LockOSThread() // never unlocked, so that the thread ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		Skip(t, os.NewSyscallError("unshare", err))
@@ -73,6 +74,7 @@ func writeSysctl(t testing.TB, name, value string) {
 // MustSilence is [Silence] for tests.
 func MustSilence(t testing.TB, conn syscall.Conn) {
 	t.Helper()
+	SkipOn(t, GVisor, "it takes a socket filter and ignores it")
 	err := Silence(conn)
 	if errors.Is(err, os.ErrPermission) {
 		Skip(t, err)

@@ -67,7 +67,9 @@ func TestGetListenerOfAnInheritedListener(t *testing.T) {
 	t.Parallel()
 	set := keepalive.Config{Idle: 30 * time.Second, Interval: 7 * time.Second, Count: 4, UserTimeout: 51 * time.Second}
 	for _, c := range []keepalive.Config{set, {Disable: true, Idle: set.Idle, Interval: set.Interval, Count: set.Count}} {
-		ln := tcptest.Listen(t, &keepalive.ListenConfig{Config: c}, "tcp4")
+		lc := &net.ListenConfig{Control: c.Control}
+		lc.SetMultipathTCP(false)
+		ln := tcptest.Listen(t, lc, "tcp4")
 		file, err := ln.(*net.TCPListener).File()
 		require.NoError(t, err)
 		defer file.Close()

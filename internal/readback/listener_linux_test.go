@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,10 +15,10 @@ import (
 
 func TestListenReturnsTCPListener(t *testing.T) {
 	ln := tcptest.Listen(t, new(keepalive.ListenConfig), "tcp")
-	if !tcptest.Portable {
-		assert.IsType(t, new(net.TCPListener), ln)
-	} else {
+	if tcptest.Portable || netlab.GVisor.Here() {
 		assert.IsType(t, new(keepalive.Listener), ln)
+	} else {
+		assert.IsType(t, new(net.TCPListener), ln)
 	}
 	_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 	assert.IsType(t, new(net.TCPConn), accepted)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,6 +43,8 @@ func TestDialMPTCP(t *testing.T) {
 // Control by hand reaches what an MPTCP listener accepts as well.
 func TestControlOfMPTCPListener(t *testing.T) {
 	t.Parallel()
+	netlab.SkipOn(t, netlab.GVisor, "it has no MPTCP")
+	netlab.SkipBefore(t, 6, 10, "an MPTCP socket with TCP options")
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 	lc.SetMultipathTCP(true)
