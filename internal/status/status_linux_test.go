@@ -83,7 +83,10 @@ func TestStatCountsProbes(t *testing.T) {
 		return isClosed(s)
 	})
 	tcptest.AssertWithin(t, since, 4*time.Second, 4500*time.Millisecond)
-	assert.Equal(t, []int{0, 1, 2, 3}, seen)
+	// A machine that stalls for a second shows one count less.
+	assert.IsIncreasing(t, seen)
+	assert.Subset(t, []int{0, 1, 2, 3}, seen)
+	assert.GreaterOrEqual(t, len(seen), 3)
 	assert.True(t, suspect, "before the kernel gives up")
 	assert.Equal(t, keepalive.Status{}, stat(t, conn))
 	assert.False(t, stat(t, conn).Suspect())
