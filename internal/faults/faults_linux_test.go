@@ -446,7 +446,7 @@ const closeTimeout = 2 * time.Second
 // mptcpClientDown waits for a server to notice the loss of an MPTCP client.
 func mptcpClientDown(listen func(*testing.T, *scene) net.Listener) func(*testing.T, *scene) outcome {
 	return func(t *testing.T, s *scene) outcome {
-		netlab.SkipBefore(t, 6, 10, "an MPTCP socket with TCP options") // and net.mptcp.close_timeout 6.7
+		netlab.SkipBefore(t, 6, 7, "net.mptcp.close_timeout")
 		var byDefault []byte
 		s.Server.Do(func() { byDefault, _ = os.ReadFile("/proc/sys/net/mptcp/close_timeout") })
 		s.Server.Sysctl(t, "net.mptcp.close_timeout", fmt.Sprint(closeTimeout.Seconds()))

@@ -44,7 +44,6 @@ func TestDialMPTCP(t *testing.T) {
 func TestControlOfMPTCPListener(t *testing.T) {
 	t.Parallel()
 	netlab.SkipOn(t, netlab.GVisor, "it has no MPTCP")
-	netlab.SkipBefore(t, 6, 10, "an MPTCP socket with TCP options")
 	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 	lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}
 	lc.SetMultipathTCP(true)

@@ -300,6 +300,7 @@ func TestPeerLostWithItsPath(t *testing.T) {
 func TestMPTCPPeerLost(t *testing.T) {
 	t.Parallel()
 	tcptest.MPTCPListen(t) // skips where there is none
+	netlab.SkipBefore(t, 6, 7, "net.mptcp.close_timeout")
 	l := netlab.NewLab(t, netlab.Rules{})
 	l.Client.Sysctl(t, "net.mptcp.close_timeout", "2")
 	var lc net.ListenConfig

@@ -95,7 +95,6 @@ func Sysctls(t testing.TB) keepalive.Config {
 func MPTCPListen(t testing.TB) net.Listener {
 	t.Helper()
 	netlab.SkipOn(t, netlab.GVisor, "it has no MPTCP")
-	netlab.SkipBefore(t, 6, 10, "an MPTCP socket with TCP options")
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(true)
 	ln := Listen(t, &lc, "tcp4")

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,18 +19,37 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cgrouptest.Run(m)) }
 
+// hasMaxRTO reports whether the kernel has TCP_RTO_MAX_MS, as Linux 6.15 has.
+var hasMaxRTO = sync.OnceValue(func() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS)
+	return err != unix.ENOPROTOOPT
+})
+
+// supported leaves out of c what the kernel lacks.
+func supported(c keepalive.Config) keepalive.Config {
+	if !hasMaxRTO() {
+		c.MaxRTO = 0
+	}
+	return c
+}
+
 // full names every option.
-var full = keepalive.Config{
+var full = supported(keepalive.Config{
 	Idle: 61 * time.Second, Interval: 7 * time.Second, Count: 4,
 	UserTimeout: 81 * time.Second, MaxRTO: 3 * time.Second,
-}
+})
 
 // untouched is what a socket has that nobody has set.
 func untouched() keepalive.Config {
 	c := keepalive.SystemDefaults()
 	c.Disable = true
 	c.MaxRTO = 120 * time.Second // tcp_rto_max_ms
-	return c
+	return supported(c)
 }
 
 // merge returns what a socket has with the policy that would have other without.
@@ -93,11 +113,13 @@ func (s socket) setAll(t testing.TB) keepalive.Config {
 	s.set(t, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 16)
 	s.set(t, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 17)
 	s.set(t, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 18_000)
-	s.set(t, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, 19_000)
-	return keepalive.Config{
+	if hasMaxRTO() {
+		s.set(t, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, 19_000)
+	}
+	return supported(keepalive.Config{
 		Idle: 15 * time.Second, Interval: 16 * time.Second, Count: 17,
 		UserTimeout: 18 * time.Second, MaxRTO: 19 * time.Second,
-	}
+	})
 }
 
 // held returns what the kernel holds.
@@ -106,14 +128,17 @@ func (s socket) held(t testing.TB) keepalive.Config {
 	ms := func(name int) time.Duration {
 		return time.Duration(s.get(t, unix.IPPROTO_TCP, name)) * time.Millisecond
 	}
-	return keepalive.Config{
+	held := keepalive.Config{
 		Disable:     s.get(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE) == 0,
 		Idle:        1000 * ms(unix.TCP_KEEPIDLE),
 		Interval:    1000 * ms(unix.TCP_KEEPINTVL),
 		Count:       s.get(t, unix.IPPROTO_TCP, unix.TCP_KEEPCNT),
 		UserTimeout: ms(unix.TCP_USER_TIMEOUT),
-		MaxRTO:      ms(unix.TCP_RTO_MAX_MS),
 	}
+	if hasMaxRTO() {
+		held.MaxRTO = ms(unix.TCP_RTO_MAX_MS)
+	}
+	return held
 }
 
 // listen returns a socket that listens on the loopback address of its domain.
@@ -154,9 +179,9 @@ var policies = []keepalive.Config{
 	{Idle: time.Second},
 	{Interval: time.Second, Count: 3},
 	{UserTimeout: 1500 * time.Millisecond},
-	{MaxRTO: time.Second},
+	supported(keepalive.Config{MaxRTO: time.Second}),
 	{Disable: true},
-	{Disable: true, Idle: 32767 * time.Second, Interval: 32767 * time.Second, Count: 127, UserTimeout: 2147483647 * time.Millisecond, MaxRTO: 2 * time.Minute},
+	supported(keepalive.Config{Disable: true, Idle: 32767 * time.Second, Interval: 32767 * time.Second, Count: 127, UserTimeout: 2147483647 * time.Millisecond, MaxRTO: 2 * time.Minute}),
 }
 
 // Both ends hold the policy from birth, whatever their programs set, and when.

@@ -79,7 +79,8 @@ func sockOps(name string, program asm.Instructions) *ebpf.ProgramSpec {
 const mostRead = 4096
 
 // rewriter replaces the value of each option that a program sets on a TCP
-// socket.
+// socket. It stores registers: before Linux 6.4 the verifier refuses to store a
+// constant in a context.
 func rewriter(options []option) *ebpf.ProgramSpec {
 	program := asm.Instructions{
 		asm.LoadMem(asm.R3, asm.R1, sockoptLen, asm.Word),
@@ -108,7 +109,8 @@ func rewriter(options []option) *ebpf.ProgramSpec {
 	}
 	program = append(program,
 		asm.JLE.Imm(asm.R3, mostRead, "exit").WithSymbol("leave"),
-		asm.StoreImm(asm.R1, sockoptLen, 0, asm.Word),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.StoreMem(asm.R1, sockoptLen, asm.R3, asm.Word),
 		asm.Ja.Label("exit"),
 
 		asm.LoadMem(asm.R2, asm.R1, sockoptVal, asm.DWord).WithSymbol("rewrite"),
@@ -117,7 +119,8 @@ func rewriter(options []option) *ebpf.ProgramSpec {
 		asm.Add.Imm(asm.R4, sizeofInt),
 		asm.JGT.Reg(asm.R4, asm.R5, "leave"),
 		asm.StoreMem(asm.R2, 0, asm.R6, asm.Word),
-		asm.StoreImm(asm.R1, sockoptLen, sizeofInt, asm.Word),
+		asm.Mov.Imm(asm.R3, sizeofInt),
+		asm.StoreMem(asm.R1, sockoptLen, asm.R3, asm.Word),
 
 		asm.Mov.Imm(asm.R0, 1).WithSymbol("exit"),
 		asm.Return(),
