@@ -376,7 +376,7 @@ func TestUnreadableProofIsAFailure(t *testing.T) {
 func TestCanBeCopied(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip(err)
+		netlab.Skip(t, err)
 	}
 	dir := t.TempDir()
 	for _, name := range []string{"primary.go", "replica.go", "journal.go", "record.go", "../../go.sum"} {

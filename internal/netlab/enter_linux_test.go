@@ -109,7 +109,7 @@ func testBinary(t *testing.T, path, tests string) *exec.Cmd {
 func unprivileged(t *testing.T, tests string) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 || os.Getenv(inside) != "" {
-		t.Skip("only root can become another user")
+		Skip(t, errors.New("only root can become another user"))
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
