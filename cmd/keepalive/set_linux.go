@@ -175,7 +175,8 @@ func (s *setter) result(selected int, refusals []sockets.Refusal) error {
 }
 
 // inheritance says what is known of whether connections keep what they inherit
-// from a listening socket.
+// from a listening socket. That they hold the same proves nothing: they may have
+// been set as well.
 func inheritance(listener *sockets.Socket, all []*sockets.Socket) string {
 	open, same := 0, 0
 	for _, s := range all {
@@ -188,22 +189,22 @@ func inheritance(listener *sockets.Socket, all []*sockets.Socket) string {
 	}
 	version, isGo := listener.GoVersion()
 	switch {
-	case open > 0 && same == open:
-		return fmt.Sprintf("The program seems to leave it alone: %s what it held.", hold(open, open))
 	case isGo:
 		return "The program is Go's (" + version + "): net writes 15 s, 15 s and 9 over it on each connection, unless told KeepAlive: -1."
-	case open > 0:
-		return fmt.Sprintf("The program seems to write over it: %s something else.", hold(open-same, open))
+	case open == 0:
+		return "No open connection shows whether the program writes over it."
+	case same == open:
+		return hold(open, open) + " what it held."
 	}
-	return "No open connection shows whether the program writes over it."
+	return hold(open-same, open) + " something else than it held."
 }
 
 func hold(n, of int) string {
 	switch {
 	case of == 1:
-		return "its open connection holds"
+		return "Its open connection holds"
 	case n == of:
-		return fmt.Sprintf("its %d open connections hold", of)
+		return fmt.Sprintf("Its %d open connections hold", of)
 	case n == 1:
 		return fmt.Sprintf("1 of its %d open connections holds", of)
 	}

@@ -204,7 +204,7 @@ func TestSetOnListeners(t *testing.T) {
 		return fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count)
 	}
 	ask(t, dial(t, "127.0.0.1:6379"))
-	assert.Contains(t, set(redis), "seems to write over it: its open connection holds something else")
+	assert.Contains(t, set(redis), "    Its open connection holds something else than it held.\n")
 	conn := dial(t, "127.0.0.1:6379")
 	ask(t, conn)
 	assert.Equal(t, "300 100 3", held(redis, conn), "it does")
@@ -226,9 +226,31 @@ func TestSetOnListeners(t *testing.T) {
 	}
 	conn = dial(t, "127.0.0.1:8080")
 	awaitThat(t, func() bool { return held8080(conn) != "" }, "nginx does not accept")
-	assert.Contains(t, set(nginx), "seems to leave it alone: its open connection holds what it held")
+	assert.Contains(t, set(nginx), "    Its open connection holds what it held.\n")
 	after := dial(t, "127.0.0.1:8080")
 	awaitThat(t, func() bool { return held8080(after) == "50 5 5" }, "it does not")
+}
+
+// Connections that were set together with their listening socket hold what it
+// holds, and tell nothing of the program.
+func TestSetOnListenersAgain(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server, out := startGo(t, "127.0.0.1:7000")
+	dial(t, "127.0.0.1:7000")
+	out.await(t, "accepted")
+	redis := startRedis(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	for cmd, want := range map[*exec.Cmd]string{
+		server: "    The program is Go's (",
+		redis:  "    Its open connection holds what it held.\n",
+	} {
+		set := []string{"set", "--pid", pid(cmd), "idle=50s,interval=5s,count=5"}
+		require.Equal(t, exitDone, runCommand(t, set...).code)
+		r := runCommand(t, set...)
+		require.Equal(t, exitDone, r.code, r.stderr)
+		assert.Contains(t, r.stdout, want)
+	}
 }
 
 // Go's listeners are Multipath TCP's, which has no TCP_USER_TIMEOUT.
