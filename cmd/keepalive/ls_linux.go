@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,8 +43,9 @@ Flags of different names must all be met.
 
 --hang without a limit shows where a dead peer goes unnoticed for ever. It and
 --hang-in-flight count "?" as too long, and leave listening sockets out, unless
---listen is given. The exit code is 1 if there are any, so that they can guard a
-deployment.
+--listen is given. So that they can guard a deployment, the exit code is 1 where
+they find a socket, where a process could not be looked into, and where one that
+--pid or --command names holds no TCP socket.
 
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are
@@ -89,73 +91,80 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return l.printJSON(ctx, stdout, stderr)
 	}
 	out := term.New(stdout)
-	lines, err := l.table(ctx, out)
-	if _, err := io.WriteString(out, strings.Join(lines, "")); err != nil {
+	lines, closing, err := l.table(ctx, out)
+	if _, err := io.WriteString(out, strings.Join(lines, "")+strings.Join(closing, "")); err != nil {
 		return err
 	}
 	return err
 }
 
 func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
-	f, err := sockets.Find()
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	w := bufio.NewWriterSize(stdout, 64<<10)
 	encoder := json.NewEncoder(w)
-	n := 0
-	for s := range f.All(l.selection.hasProcess) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !l.selection.has(s) {
-			continue
-		}
-		n++
-		if err := encoder.Encode(toObject(s)); err != nil {
-			return err
-		}
-	}
+	closing, result := l.find(ctx, func(s *sockets.Socket) error { return encoder.Encode(toObject(s)) })
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, line := range closing(l.selection.refused(f.Refusals())) {
+	for _, line := range closing {
 		fmt.Fprintln(stderr, line)
 	}
-	return l.found(n)
+	return result
 }
 
-// found is the result of having found n sockets.
-func (l *ls) found(n int) error {
-	if n > 0 && l.selection.hangs() {
-		return exitCode(exitWanting)
+// table returns the lines of the table, those that close it, and the result.
+func (l *ls) table(ctx context.Context, out term.Output) (lines, closing []string, result error) {
+	var found []*sockets.Socket
+	closing, result = l.find(ctx, func(s *sockets.Socket) error {
+		found = append(found, s)
+		return nil
+	})
+	slices.SortStableFunc(found, compareAttention)
+	for i, line := range closing {
+		closing[i] = term.Cut(line, out.Width) + "\n"
 	}
-	return nil
+	return renderSockets(out, found), closing, result
 }
 
-// table returns the lines of the table, and the result.
-func (l *ls) table(ctx context.Context, out term.Output) ([]string, error) {
+// find visits the sockets that are meant. It returns lines about what it could
+// not find, and the result.
+func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (closing []string, result error) {
 	f, err := sockets.Find()
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var selected []*sockets.Socket
+	visited, met := 0, make(map[sockets.Process]bool)
 	for s := range f.All(l.selection.hasProcess) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if l.selection.has(s) {
-			selected = append(selected, s)
+		for _, h := range s.Holders {
+			met[h.Process] = true
+		}
+		if !l.selection.has(s) {
+			continue
+		}
+		visited++
+		if err := visit(s); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortStableFunc(selected, compareAttention)
-	lines := renderSockets(out, selected)
-	for _, line := range closing(l.selection.refused(f.Refusals())) {
-		lines = append(lines, term.Cut(line, out.Width)+"\n")
+	refusals := l.selection.refused(f.Refusals())
+	closing = refusalLines(refusals)
+	if !l.selection.hangs() {
+		return closing, nil
 	}
-	return lines, l.found(len(selected))
+	for _, r := range refusals {
+		met[r.Process] = true
+	}
+	missing := l.selection.missing(slices.Collect(maps.Keys(met)))
+	for _, flag := range missing {
+		closing = append(closing, "no TCP socket was found for "+flag)
+	}
+	if visited+len(refusals)+len(missing) > 0 {
+		return closing, exitCode(exitWanting)
+	}
+	return closing, nil
 }
 
 // again shows the table until ctx ends. Its result is that of the last one.
@@ -164,7 +173,7 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 	defer tick.Stop()
 	for first := true; ; first = false {
 		out := term.New(stdout) // of a terminal that may have changed its size
-		lines, err := l.table(ctx, out)
+		lines, closing, err := l.table(ctx, out)
 		if ctx.Err() != nil {
 			return result
 		}
@@ -172,7 +181,7 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 			return err
 		}
 		result = err
-		if err := redraw(out, lines, first); err != nil {
+		if err := redraw(out, append(lines, closing...), first); err != nil {
 			return err
 		}
 		select {
@@ -204,9 +213,9 @@ func redraw(out term.Output, lines []string, first bool) error {
 	return err
 }
 
-// closing returns a line for each reason that kept the caller from looking into
-// processes.
-func closing(refusals []sockets.Refusal) []string {
+// refusalLines says of how many processes something kept the caller from looking
+// into them, in a line at most.
+func refusalLines(refusals []sockets.Refusal) []string {
 	counts := make(map[string]int)
 	var reasons []string
 	for _, r := range refusals {

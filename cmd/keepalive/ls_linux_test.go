@@ -158,6 +158,12 @@ func TestRefusedProcess(t *testing.T) {
 	assert.Equal(t, exitDone, r.code)
 	assert.Contains(t, r.stdout, "1 process could not be looked into (1: "+reason+")\n")
 
+	for _, args := range [][]string{{"--pid", pid(server), "--hang=100h"}, {"--hang-in-flight=100h"}, {"--hang=100h", "--json"}} {
+		r = asNobody(t, append([]string{"ls"}, args...)...)
+		assert.Equal(t, exitWanting, r.code, "what can't be seen may hang: %v", args)
+		assert.NotContains(t, r.stdout+r.stderr, "no TCP socket was found")
+	}
+
 	r = asNobody(t, "ls", "--json")
 	assert.Equal(t, exitDone, r.code)
 	assert.Regexp(t, `^\d+ processes could not be looked into \(\d+: `+reason, r.stderr)
@@ -230,6 +236,32 @@ func TestLsHang(t *testing.T) {
 	r := runCommand(t, "ls", "--pid", pid(server), "--json", "--listen", "--hang")
 	assert.Equal(t, exitWanting, r.code)
 	assert.Equal(t, "listen", objects(t, r.stdout)[0].State)
+}
+
+// A guard that watches nothing fails.
+func TestLsHangOfNobody(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	ask(t, dial(t, "127.0.0.1:6379"))
+	long := exec.Command("sleep", "1000")
+	start(t, long)
+	for flags, missing := range map[string]string{
+		"--command nonesuch":                               "no TCP socket was found for --command nonesuch\n",
+		"--pid 2147483647":                                 "no TCP socket was found for --pid 2147483647\n",
+		"--pid " + pid(long):                               "no TCP socket was found for --pid " + pid(long) + "\n",
+		"--pid " + pid(server) + ",2147483647":             "no TCP socket was found for --pid 2147483647\n",
+		"--pid " + pid(server):                             "",
+		"--pid " + pid(server) + " --remote 10.0.0.1":      "",
+		"--pid " + pid(server) + " --command redis-server": "",
+	} {
+		for _, form := range []string{"", "--json"} {
+			r := runCommand(t, strings.Fields("ls --hang "+form+" "+flags)...)
+			assert.Equal(t, missing != "", r.code == exitWanting, "%s %s", flags, form)
+			assert.Equal(t, missing, r.stdout+r.stderr, "%s %s", flags, form)
+		}
+		assert.Equal(t, exitDone, runCommand(t, strings.Fields("ls "+flags)...).code, "without --hang")
+	}
 }
 
 func TestLsSelects(t *testing.T) {

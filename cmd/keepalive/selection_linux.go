@@ -56,12 +56,29 @@ func (s *selection) hasHolder(holders []sockets.Holder) bool {
 	return slices.ContainsFunc(holders, func(h sockets.Holder) bool { return s.hasProcess(h.Process) })
 }
 
-// hasProcess compares names as far as the kernel keeps them.
 func (s *selection) hasProcess(p sockets.Process) bool {
 	return (len(s.pids) == 0 || slices.Contains(s.pids, p.PID)) &&
-		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool {
-			return name[:min(len(name), sockets.MaxCommand)] == p.Command
-		}))
+		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool { return isCalled(p, name) }))
+}
+
+// isCalled compares names as far as the kernel keeps them.
+func isCalled(p sockets.Process, name string) bool {
+	return name[:min(len(name), sockets.MaxCommand)] == p.Command
+}
+
+// missing returns the flags that name none of the processes.
+func (s *selection) missing(processes []sockets.Process) (flags []string) {
+	for _, pid := range s.pids {
+		if !slices.ContainsFunc(processes, func(p sockets.Process) bool { return p.PID == pid }) {
+			flags = append(flags, fmt.Sprintf("--pid %d", pid))
+		}
+	}
+	for _, name := range s.commands {
+		if !slices.ContainsFunc(processes, func(p sockets.Process) bool { return isCalled(p, name) }) {
+			flags = append(flags, "--command "+name)
+		}
+	}
+	return flags
 }
 
 // refused returns those of the refusals that can be about what is meant.

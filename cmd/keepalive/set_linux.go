@@ -159,7 +159,7 @@ func (s *setter) result(selected int, refusals []sockets.Refusal) error {
 			fmt.Fprintln(s.stderr, "keepalive:", r)
 		}
 	} else {
-		for _, line := range closing(refusals) {
+		for _, line := range refusalLines(refusals) {
 			fmt.Fprintln(s.stderr, line)
 		}
 	}
