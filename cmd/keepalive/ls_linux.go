@@ -119,10 +119,11 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, closing []strin
 		return nil
 	})
 	slices.SortStableFunc(found, compareAttention)
-	for i, line := range closing {
-		closing[i] = term.Cut(line, out.Width) + "\n"
+	var wrapped []string
+	for _, line := range closing {
+		wrapped = append(wrapped, term.Wrap(line, out.Width)...)
 	}
-	return renderSockets(out, found), closing, result
+	return renderSockets(out, found), wrapped, result
 }
 
 // find visits the sockets that are meant. It returns lines about what it could
@@ -181,7 +182,7 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 			return err
 		}
 		result = err
-		if err := redraw(out, append(lines, closing...), first); err != nil {
+		if err := redraw(out, lines, closing, first); err != nil {
 			return err
 		}
 		select {
@@ -192,14 +193,18 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 	}
 }
 
-// redraw prints lines in place of those before, as many as fit.
-func redraw(out term.Output, lines []string, first bool) error {
+// redraw prints lines in place of those before, as many as fit, and below them
+// those that close the table.
+func redraw(out term.Output, lines, closing []string, first bool) error {
 	var b strings.Builder
 	switch {
 	case out.Terminal:
 		const home, clearLine, clearBelow = "\x1b[H", "\x1b[K", "\x1b[J"
 		b.WriteString(home)
-		for _, line := range lines[:min(len(lines), out.Height-1)] {
+		room := out.Height - 1 // a line stays free for the cursor
+		closing = closing[:min(len(closing), room)]
+		lines = lines[:min(len(lines), room-len(closing))]
+		for _, line := range slices.Concat(lines, closing) {
 			b.WriteString(strings.TrimSuffix(line, "\n") + clearLine + "\n")
 		}
 		b.WriteString(clearBelow)
@@ -207,7 +212,7 @@ func redraw(out term.Output, lines []string, first bool) error {
 		if !first {
 			b.WriteString("\n")
 		}
-		b.WriteString(strings.Join(lines, ""))
+		b.WriteString(strings.Join(slices.Concat(lines, closing), ""))
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

@@ -135,11 +135,16 @@ func TestLsInAnotherNamespace(t *testing.T) {
 // asNobody runs the command as a user who may do nothing.
 func asNobody(t testing.TB, args ...string) result {
 	t.Helper()
+	return finish(t, commandOfNobody(t, args...))
+}
+
+func commandOfNobody(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
 	dir, credential := dirOf(t, "nobody")
 	cmd := command(t, args...)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	return finish(t, cmd)
+	return cmd
 }
 
 func TestRefusedProcess(t *testing.T) {

@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -49,14 +51,18 @@ func newTerminal(t testing.TB, width, height uint16) *terminal {
 // show returns what the command shows on a terminal.
 func show(t testing.TB, width, height uint16, environment string, args ...string) string {
 	t.Helper()
+	return showOf(t, width, height, environment, command(t, args...))
+}
+
+func showOf(t testing.TB, width, height uint16, environment string, cmd *exec.Cmd) string {
+	t.Helper()
 	term := newTerminal(t, width, height)
-	cmd := command(t, args...)
 	cmd.Env = append(os.Environ(), "TERM=xterm", environment)
 	cmd.Stdout, cmd.Stderr = term.File, term.File
 	require.NoError(t, cmd.Run())
 	// A line of its own tells that all before it has arrived.
 	fmt.Fprintln(term, "\x00")
-	awaitThat(t, func() bool { return strings.HasSuffix(term.shown(), "\x00\n") }, "%v", args)
+	awaitThat(t, func() bool { return strings.HasSuffix(term.shown(), "\x00\n") }, "%v", cmd)
 	return strings.TrimSuffix(term.shown(), "\x00\n")
 }
 
@@ -172,6 +178,41 @@ func TestLsWatch(t *testing.T) {
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, exitWanting, exit.ExitCode(), "some hang")
 	assert.NotContains(t, out.String(), "\x1b")
+}
+
+// What could not be looked into is said in whole, however long the table is.
+func TestLsClosesTheTable(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	_, credential := dirOf(t, "nobody")
+	server := exec.Command(program(t, "goserver"), "127.0.0.1:7000")
+	server.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	out := start(t, server)
+	out.await(t, "listening")
+	const width, height = 40, 15
+	for range height {
+		dial(t, "127.0.0.1:7000")
+	}
+	closing := regexp.MustCompile(`\n\d+ processes could not be looked into(.|\n)*so\s+it\s+takes\s+CAP_SYS_PTRACE,\s+which\s+root\s+has(.|\n)*\)\n$`)
+	assertClosed := func(shown string) {
+		t.Helper()
+		assert.Regexp(t, closing, shown)
+		for line := range strings.Lines(shown) {
+			assert.LessOrEqual(t, text.StringWidthWithoutEscSequences(strings.TrimSuffix(line, "\n")), width, line)
+		}
+	}
+	assertClosed(showOf(t, width, height, "NO_COLOR=1", commandOfNobody(t, "ls")))
+
+	term := newTerminal(t, width, height)
+	cmd := commandOfNobody(t, "ls", "--watch", "10ms")
+	cmd.Stdout, cmd.Stderr = term.File, term.File
+	require.NoError(t, cmd.Start())
+	awaitThat(t, func() bool { return strings.Count(term.shown(), "\x1b[H") > 2 }, "not redrawn")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+	screen := strings.ReplaceAll(strings.Split(term.shown(), "\x1b[H")[2], "\x1b[K", "")
+	assert.Equal(t, height-1, strings.Count(screen, "\n"), "%q", screen)
+	assertClosed(strings.TrimSuffix(screen, "\x1b[J"))
 }
 
 // set says on several lines what is too long for one.

@@ -134,6 +134,18 @@ func Cut(s string, width int) string {
 	return text.Snip(s, width, "…")
 }
 
+// Wrap returns s in lines of at most width characters, broken between words where
+// that is possible. A width of 0 is no limit.
+func Wrap(s string, width int) (lines []string) {
+	if width > 0 {
+		s = text.WrapSoft(s, width)
+	}
+	for line := range strings.SplitSeq(s, "\n") {
+		lines = append(lines, strings.TrimRight(line, " ")+"\n")
+	}
+	return lines
+}
+
 // CutLeft is Cut for text that matters most at its end.
 func CutLeft(s string, width int) string {
 	if textWidth(s) <= width {

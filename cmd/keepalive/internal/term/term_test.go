@@ -65,3 +65,11 @@ func TestCut(t *testing.T) {
 	}
 	assert.Equal(t, "12345", Cut("12345", 0), "no limit")
 }
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"one two three\n"}, Wrap("one two three", 0))
+	assert.Equal(t, []string{"one two three\n"}, Wrap("one two three", 13))
+	assert.Equal(t, []string{"one two\n", "three\n"}, Wrap("one two three", 12))
+	assert.Equal(t, []string{"one\n", "two\n", "thre\n", "e\n"}, Wrap("one two three", 4))
+}
