@@ -78,7 +78,7 @@ func (a *attacher) run(ctx context.Context, path string) error {
 	}
 	defer attachment.Close()
 	fmt.Fprintf(a.setter.out, "New connections of %s hold %v until this command ends.\n", path, a.change.policy)
-	refused := a.setOpen(group)
+	refused := a.setOpen(ctx, group)
 	if _, ok := errors.AsType[exitCode](refused); !ok && refused != nil {
 		return refused
 	}
@@ -91,7 +91,7 @@ func (a *attacher) run(ctx context.Context, path string) error {
 
 // setOpen sets the sockets of the group's processes. Those that do not belong to
 // the group, as they came from elsewhere, are set too.
-func (a *attacher) setOpen(group *cgroup.Group) error {
+func (a *attacher) setOpen(ctx context.Context, group *cgroup.Group) error {
 	pids, err := group.Processes()
 	if group.IsGone() || err == nil && len(pids) == 0 {
 		return nil
@@ -100,7 +100,7 @@ func (a *attacher) setOpen(group *cgroup.Group) error {
 		return err
 	}
 	a.setter.selection.pids = pids
-	if err := a.setter.run(); !errors.Is(err, errNoSocket) {
+	if err := a.setter.run(ctx); !errors.Is(err, errNoSocket) {
 		return err
 	}
 	return nil

@@ -48,6 +48,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
+	if errors.Is(err, context.Canceled) {
+		return exitWanting // by a signal, of which somebody knows
+	}
 	fmt.Fprintln(stderr, "keepalive:", strings.TrimPrefix(err.Error(), "keepalive: "))
 	if _, ok := errors.AsType[usageError](err); ok || !started {
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", c.CommandPath())
@@ -82,7 +85,8 @@ The exit code is 0 when all was done, 1 when something was refused or found
 wanting, and 2 for wrong usage.`,
 		// A command that has its own leaves signals alone.
 		PersistentPreRun: func(c *cobra.Command, _ []string) {
-			ctx, _ := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			context.AfterFunc(ctx, stop) // a second signal ends the program at once
 			c.SetContext(ctx)
 		},
 		SilenceErrors: true,

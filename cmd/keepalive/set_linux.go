@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ exit code is 1 where something was refused, or no socket is selected.`,
 				return err
 			}
 			s.out, s.stderr = term.New(c.OutOrStdout()), c.ErrOrStderr()
-			return s.run()
+			return s.run(c.Context())
 		},
 	}
 	s.selection.addFlags(c.Flags())
@@ -66,7 +67,7 @@ type setter struct {
 	failed bool
 }
 
-func (s *setter) run() error {
+func (s *setter) run(ctx context.Context) error {
 	if s.selection.isEmpty() {
 		return usageError{errors.New("every socket is selected, want a flag that says which, such as --pid, --command or --remote")}
 	}
@@ -83,7 +84,11 @@ func (s *setter) run() error {
 		all = slices.Collect(f.All(func(sockets.Process) bool { return true }))
 	}
 	r := f.NewReader()
+	defer r.Close()
 	for _, socket := range selected {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		gone := true
 		r.Read(socket.Index, func(now *sockets.Socket) {
 			gone = false
@@ -93,7 +98,7 @@ func (s *setter) run() error {
 			s.say(socket, "gone since")
 		}
 	}
-	r.Close()
+	r.Close() // which tells of refusals
 	return s.result(len(selected), s.selection.refused(f.Refusals()))
 }
 
