@@ -26,11 +26,12 @@ func short(d time.Duration) string {
 	return s
 }
 
-// never is for a dead peer that goes unnoticed for ever, and unknown for what
-// hangs on something that can't be read.
+// never is for a dead peer that goes unnoticed for ever, unknown for what hangs
+// on something that can't be read, and nothing for what is not there.
 const (
 	never   = "never"
 	unknown = "?"
+	nothing = "-"
 )
 
 // seconds is a duration in JSON.

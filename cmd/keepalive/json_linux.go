@@ -19,7 +19,7 @@ const fields = `    processes            who shares the socket: pid, command, fd
     max_rto              TCP_RTO_MAX_MS, 120 where the kernel has none
     unnoticed_idle       UNNOTICED, null for "never"
     unnoticed_in_flight  IN FLIGHT, null for "?"
-and for connections
+and of a connection, once it is established
     heard                since the peer was known to be there
     probes               unanswered keepalive or zero-window probes
     retransmits          retransmission timeouts in a row
@@ -44,7 +44,7 @@ type object struct {
 	MaxRTO            seconds         `json:"max_rto"`
 	UnnoticedIdle     *seconds        `json:"unnoticed_idle"`
 	UnnoticedInFlight *seconds        `json:"unnoticed_in_flight"`
-	*objectStatus                     // of a connection
+	*objectStatus                     // nil unless the connection is established and open
 }
 
 type objectProcess struct {

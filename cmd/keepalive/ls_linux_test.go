@@ -19,6 +19,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // What ss says of a socket: who holds it, whether its keepalive timer runs.
@@ -415,4 +416,48 @@ func TestLsStates(t *testing.T) {
 		return states["fin-wait-2"] == 1
 	}, "%v", states)
 	assert.Equal(t, map[string]int{"listen": 1, "fin-wait-2": 1, "close-wait": 1, "closed": 1}, states)
+}
+
+// A connection that is not established has no peer that could have been heard.
+func TestLsConnecting(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	socket := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	// The kernel drops SYNs for a listening socket whose queue is full.
+	listener := socket()
+	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, unix.Listen(listener, 0))
+	address, err := unix.Getsockname(listener)
+	require.NoError(t, err)
+	for range 4 {
+		assert.ErrorIs(t, unix.Connect(socket(), address), unix.EINPROGRESS)
+	}
+	here := namespaceOf(t)
+	ls := func(flags ...string) (connecting []object) {
+		for _, o := range list(t, append(flags, "--pid", strconv.Itoa(os.Getpid()))...) {
+			if value(t, o.NetNS) == here && o.State == "syn-sent" {
+				connecting = append(connecting, o)
+			}
+		}
+		return connecting
+	}
+	l := ls()
+	require.NotEmpty(t, l)
+	for _, o := range l {
+		assert.Nil(t, o.Remote, "getpeername(2) does not tell it")
+		assert.Equal(t, objectStatus{}, *o.objectStatus)
+	}
+	awaitThat(t, func() bool {
+		out, err := exec.Command(lookPath(t, "ss"), "-tonH", "state", "syn-sent").Output()
+		require.NoError(t, err)
+		return regexp.MustCompile(`timer:\(on,[^,]*,[1-9]`).Match(out)
+	}, "no SYN is sent again")
+	assert.Empty(t, ls("--suspect"))
+	assert.Empty(t, ls("--hang"))
+	assert.Regexp(t, `(?m) syn-sent .* - +- +- +\d+$`, runCommand(t, "ls", "--pid", strconv.Itoa(os.Getpid())).stdout)
 }

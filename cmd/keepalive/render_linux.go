@@ -36,10 +36,10 @@ func urgency(s *sockets.Socket) int {
 	switch {
 	case s.Status.Suspect():
 		return 0
-	case s.State == sockets.Closed:
-		return 4
 	case s.State == sockets.Listen:
 		return 3
+	case !s.State.Synchronized():
+		return 4
 	case s.Idle.Never:
 		return 1
 	}
@@ -124,7 +124,7 @@ func cutProcesses(s string, width int) string {
 
 func endpointText(a netip.AddrPort) string {
 	if !a.IsValid() || a.Port() == 0 && a.Addr().IsUnspecified() {
-		return "-"
+		return nothing
 	}
 	return a.String()
 }
@@ -168,7 +168,7 @@ func policy(s *sockets.Socket) (string, term.Style) {
 
 func orDash(d time.Duration) string {
 	if d == 0 {
-		return "-"
+		return nothing
 	}
 	return short(d)
 }
@@ -197,7 +197,7 @@ func attention(s *sockets.Socket, d time.Duration) term.Style {
 
 // connected returns the style for a socket that has a peer.
 func connected(s *sockets.Socket, style term.Style) term.Style {
-	if s.State == sockets.Listen || s.State == sockets.Closed {
+	if !s.State.Synchronized() {
 		return term.Plain
 	}
 	return style
@@ -205,7 +205,7 @@ func connected(s *sockets.Socket, style term.Style) term.Style {
 
 func heard(s *sockets.Socket) (string, term.Style) {
 	if !s.Status.Open {
-		return "", term.Plain
+		return nothing, term.Faint
 	}
 	style := term.Plain
 	if s.Status.Suspect() {
@@ -222,7 +222,7 @@ func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, 
 	return func(s *sockets.Socket) (string, term.Style) {
 		switch n := count(s); {
 		case !s.Status.Open:
-			return "", term.Plain
+			return nothing, term.Faint
 		case n > 0:
 			return strconv.Itoa(n), term.Alarm
 		default:

@@ -90,16 +90,11 @@ func (s *selection) refused(refusals []sockets.Refusal) []sockets.Refusal {
 // to be refused one of them is a failure.
 func (s *selection) namesProcesses() bool { return len(s.pids)+len(s.commands) > 0 }
 
-// hasHang leaves listening sockets out unless they are asked for: they have no
-// peer.
+// hasHang leaves out what has no peer, but for listening sockets that are asked
+// for.
 func (s *selection) hasHang(socket *sockets.Socket) bool {
-	switch socket.State {
-	case sockets.Closed:
+	if !socket.State.Synchronized() && !(s.listen && socket.State == sockets.Listen) {
 		return false
-	case sockets.Listen:
-		if !s.listen {
-			return false
-		}
 	}
 	return s.hang.exceededBy(socket.Idle) || s.hangInFlight.exceededBy(socket.InFlight)
 }

@@ -26,7 +26,7 @@ type Socket struct {
 	NetNS         uint64 // inode of the network namespace, 0 where that can't be read
 
 	Config keepalive.Config
-	Status keepalive.Status // zero for a listening socket
+	Status keepalive.Status // zero unless the state is synchronized
 
 	// Idle and InFlight are how long a dead peer goes unnoticed. For a
 	// listening socket they are those of connections that inherit its policy.
@@ -48,9 +48,22 @@ type State uint8
 // States have the numbers of enum tcp_state in net/tcp_states.h.
 const (
 	Established State = 1
-	Closed      State = 7
+	synSent     State = 2
+	synReceived State = 3
+	closed      State = 7
 	Listen      State = 10
+	newSynRecv  State = 12 // a synReceived that no descriptor is of yet
 )
+
+// Synchronized reports whether both ends have seen the handshake, so that there
+// is a peer that can be heard or lost. RFC 9293 calls such states synchronized.
+func (s State) Synchronized() bool {
+	switch s {
+	case synSent, synReceived, closed, Listen, newSynRecv:
+		return false
+	}
+	return true
+}
 
 var stateNames = [...]string{
 	1: "established", "syn-sent", "syn-received", "fin-wait-1", "fin-wait-2", "time-wait", "closed",
@@ -73,7 +86,7 @@ func (s *Socket) Get() error {
 		return err
 	}
 	s.Status = keepalive.Status{}
-	if s.State != Listen {
+	if s.State.Synchronized() {
 		if s.Status, err = keepalive.Stat(c); err != nil {
 			return err
 		}
