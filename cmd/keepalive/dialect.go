@@ -10,28 +10,44 @@ import (
 // A dialect is how a program's settings say a policy.
 type dialect struct {
 	name  string
-	lines []string // those that begin with # say what the program can't
+	lines []string // those that begin with # are comments
+
+	userTimeout, maxRTO bool // which of these the settings can say
 }
 
-// dialects returns c in the words of other programs. c has whole seconds, as
-// those of [keepalive.Plan].
+// dialects returns c in the words of other programs, each with a comment on what
+// these can't say. c has whole seconds, as those of [keepalive.Plan].
 func dialects(t keepalive.Target, c keepalive.Config) []dialect {
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
-	return []dialect{
-		{"PostgreSQL", timeoutLine(c, "tcp_user_timeout = %d", fmt.Sprintf("tcp_keepalives_idle = %d", idle),
+	all := []dialect{
+		{name: "PostgreSQL", userTimeout: true, lines: timeoutLine(c, "tcp_user_timeout = %d", fmt.Sprintf("tcp_keepalives_idle = %d", idle),
 			fmt.Sprintf("tcp_keepalives_interval = %d", interval), fmt.Sprintf("tcp_keepalives_count = %d", c.Count))},
-		{"libpq", []string{libpq(c, idle, interval)}},
-		{"Redis", redis(t, c)},
-		{"MariaDB", cannot(c, fmt.Sprintf("tcp_keepalive_time = %d", idle),
-			fmt.Sprintf("tcp_keepalive_interval = %d", interval), fmt.Sprintf("tcp_keepalive_probes = %d", c.Count))},
-		{"nginx", cannot(c, fmt.Sprintf("listen 443 so_keepalive=%ds:%ds:%d;", idle, interval, c.Count),
-			"# to upstreams: proxy_socket_keepalive on; takes the sysctls")},
-		{"HAProxy", haproxy(c, idle, interval)},
-		{"sshd", []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data:",
+		{name: "libpq", userTimeout: true, lines: []string{libpq(c, idle, interval)}},
+		{name: "Redis", lines: redis(t, c)},
+		{name: "MariaDB", lines: []string{fmt.Sprintf("tcp_keepalive_time = %d", idle),
+			fmt.Sprintf("tcp_keepalive_interval = %d", interval), fmt.Sprintf("tcp_keepalive_probes = %d", c.Count)}},
+		{name: "nginx", lines: []string{fmt.Sprintf("listen 443 so_keepalive=%ds:%ds:%d;", idle, interval, c.Count),
+			"# to upstreams: proxy_socket_keepalive on; takes the sysctls"}},
+		{name: "HAProxy", userTimeout: true, lines: haproxy(c, idle, interval)},
+		{name: "sshd", lines: []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data:",
 			fmt.Sprintf("ClientAliveInterval %d", sshInterval(c)), fmt.Sprintf("ClientAliveCountMax %d", c.Count)}},
-		{"systemd .socket", cannot(c, "KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
-			fmt.Sprintf("KeepAliveIntervalSec=%d", interval), fmt.Sprintf("KeepAliveProbes=%d", c.Count))},
-		{"sysctl.d", sysctlLines(c, idle, interval)},
+		{name: "systemd .socket", lines: []string{"KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
+			fmt.Sprintf("KeepAliveIntervalSec=%d", interval), fmt.Sprintf("KeepAliveProbes=%d", c.Count)}},
+		{name: "sysctl.d", maxRTO: true, lines: sysctlLines(c, idle, interval)},
+	}
+	for i := range all {
+		all[i].admit(c)
+	}
+	return all
+}
+
+// admit adds a comment on what of c the settings can't say.
+func (d *dialect) admit(c keepalive.Config) {
+	if c.UserTimeout != 0 && !d.userTimeout {
+		d.lines = append(d.lines, "# can't say user_timeout")
+	}
+	if c.MaxRTO != 0 && !d.maxRTO {
+		d.lines = append(d.lines, "# can't say max_rto")
 	}
 }
 
@@ -40,14 +56,6 @@ func dialects(t keepalive.Target, c keepalive.Config) []dialect {
 func timeoutLine(c keepalive.Config, format string, lines ...string) []string {
 	if c.UserTimeout != 0 {
 		lines = append(lines, fmt.Sprintf(format, c.UserTimeout/time.Millisecond))
-	}
-	return lines
-}
-
-// cannot is for programs that have no setting for the user timeout.
-func cannot(c keepalive.Config, lines ...string) []string {
-	if c.UserTimeout != 0 {
-		lines = append(lines, "# can't say user_timeout")
 	}
 	return lines
 }
@@ -61,16 +69,16 @@ func libpq(c keepalive.Config, idle, interval int) string {
 }
 
 // redis has one number: it makes three probes a third of it apart
-// (anetKeepAlive in src/anet.c).
+// (anetKeepAlive in src/anet.c). A second meets every demand that a plan meets.
 func redis(t keepalive.Target, c keepalive.Config) []string {
-	for n := c.Idle; n >= time.Second; n -= time.Second {
-		said := keepalive.Config{Idle: n, Interval: max(time.Second, (n / 3).Truncate(time.Second)), Count: 3}
-		if meets(said, t) {
-			return cannot(c, fmt.Sprintf("tcp-keepalive %d", n/time.Second),
-				fmt.Sprintf("# means %v", said))
-		}
+	means := func(idle time.Duration) keepalive.Config {
+		return keepalive.Config{Idle: idle, Interval: max(time.Second, (idle / 3).Truncate(time.Second)), Count: 3}
 	}
-	return []string{"# can't say it"}
+	idle := c.Idle
+	for idle > time.Second && !meets(means(idle), t) {
+		idle -= time.Second
+	}
+	return []string{fmt.Sprintf("tcp-keepalive %d", idle/time.Second), fmt.Sprintf("# means %v", means(idle))}
 }
 
 // meets reports whether c does what t demands of an idle connection, as
@@ -105,9 +113,6 @@ func sysctlLines(c keepalive.Config, idle, interval int) []string {
 	}
 	if c.MaxRTO != 0 {
 		lines = append(lines, fmt.Sprintf("net.ipv4.tcp_rto_max_ms = %d", c.MaxRTO/time.Millisecond))
-	}
-	if c.UserTimeout != 0 {
-		lines = append(lines, "# there is none for user_timeout")
 	}
 	return append(lines, "# for sockets with SO_KEEPALIVE whose program sets no timing of its own")
 }

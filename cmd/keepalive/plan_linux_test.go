@@ -92,7 +92,7 @@ func TestPlanForRedis(t *testing.T) {
 	more := keepalive.Config{Idle: 21 * time.Second, Interval: 7 * time.Second, Count: 3}
 	assert.False(t, meets(more, demand), "the next one")
 
-	short := keepalive.Target{Detect: 4500 * time.Millisecond}
+	short := keepalive.Target{IdleLimit: 2300 * time.Millisecond, Detect: 4500 * time.Millisecond}
 	assert.Equal(t, []string{"tcp-keepalive 1", "# means idle=1s,interval=1s,count=3"}, redis(short, keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 3}))
 }
 
@@ -190,6 +190,36 @@ func TestPlanForTheMachine(t *testing.T) {
 	c, err := keepalive.Plan(slow)
 	require.NoError(t, err)
 	assert.Contains(t, sysctlLines(c, 1, 1), "net.ipv4.tcp_rto_max_ms = 2000")
+}
+
+// What a program's settings can't say is said, to all that can't.
+func TestPlanSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for demands, want := range map[keepalive.Target]string{
+		demand: "# can't say user_timeout\n: Redis MariaDB nginx sshd systemd .socket sysctl.d",
+		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "# can't say max_rto\n: PostgreSQL libpq Redis MariaDB nginx HAProxy sshd systemd .socket",
+		{Detect: 45 * time.Second}:                                 "",
+	} {
+		c, err := keepalive.Plan(demands)
+		require.NoError(t, err)
+		missing := make(map[string][]string)
+		for _, d := range dialects(demands, c) {
+			said := ""
+			for _, line := range d.lines {
+				if strings.HasPrefix(line, "# can't") {
+					said += line + "\n"
+				}
+			}
+			if said != "" {
+				missing[said] = append(missing[said], d.name)
+			}
+		}
+		got := ""
+		for said, names := range missing {
+			got += said + ": " + strings.Join(names, " ")
+		}
+		assert.Equal(t, want, got, c)
+	}
 }
 
 func TestPlanPrints(t *testing.T) {
