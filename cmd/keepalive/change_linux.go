@@ -29,35 +29,36 @@ func parseChange(s string) (change, error) {
 	return c, nil
 }
 
+// restores reports whether an option goes back to what a new socket has.
+func (c change) restores(key string, zero bool) bool {
+	return c.names["default"] || c.names[key] && zero
+}
+
 // of returns what the socket holds after the change.
 func (c change) of(s *sockets.Socket) (keepalive.Config, error) {
-	system := c.names["default"]
 	result := s.Config
 	result.Disable = c.policy.Disable
-	if c.names["user_timeout"] || system {
-		result.UserTimeout = c.policy.UserTimeout // zero is off
+	set(&result.Idle, c.policy.Idle, c.policy.Idle != 0)
+	set(&result.Interval, c.policy.Interval, c.policy.Interval != 0)
+	set(&result.Count, c.policy.Count, c.policy.Count != 0)
+	set(&result.UserTimeout, c.policy.UserTimeout, c.policy.UserTimeout != 0 || c.restores("user_timeout", true)) // off on a new socket
+	set(&result.MaxRTO, c.policy.MaxRTO, c.policy.MaxRTO != 0)
+
+	idle, interval := c.restores("idle", c.policy.Idle == 0), c.restores("interval", c.policy.Interval == 0)
+	count, maxRTO := c.restores("count", c.policy.Count == 0), c.restores("max_rto", c.policy.MaxRTO == 0)
+	if idle || interval || count || maxRTO {
+		defaults, err := s.Defaults()
+		if err != nil {
+			return result, fmt.Errorf("the system's defaults can't be read: %w", err)
+		}
+		set(&result.Idle, defaults.Idle, idle)
+		set(&result.Interval, defaults.Interval, interval)
+		set(&result.Count, defaults.Count, count)
+		// Multipath TCP has no option for it.
+		inherited := cmp.Or(defaults.MaxRTO, sockets.DefaultMaxRTO)
+		set(&result.MaxRTO, inherited, maxRTO && s.MaxRTO() != inherited && (!s.MPTCP || c.names["max_rto"]))
 	}
-	if c.policy.MaxRTO != 0 {
-		result.MaxRTO = c.policy.MaxRTO
-	}
-	// A zero is the system's default.
-	set(&result.Idle, c.policy.Idle, c.names["idle"])
-	set(&result.Interval, c.policy.Interval, c.names["interval"])
-	set(&result.Count, c.policy.Count, c.names["count"])
-	if !system && result.Idle != 0 && result.Interval != 0 && result.Count != 0 {
-		return result, nil
-	}
-	defaults, err := s.Defaults()
-	if err != nil {
-		return result, fmt.Errorf("the system's defaults can't be read: %w", err)
-	}
-	set(&result.Idle, defaults.Idle, system || result.Idle == 0)
-	set(&result.Interval, defaults.Interval, system || result.Interval == 0)
-	set(&result.Count, defaults.Count, system || result.Count == 0)
-	if inherited := cmp.Or(defaults.MaxRTO, sockets.DefaultMaxRTO); system && s.MaxRTO() != inherited && !s.MPTCP {
-		result.MaxRTO = inherited // which Multipath TCP has no option for
-	}
-	return result, result.Validate()
+	return result, s.Check(result)
 }
 
 func set[T any](field *T, value T, ok bool) {

@@ -26,10 +26,14 @@ back from the kernel. At least one flag is needed. The programs are not stopped
 and don't notice.
 
 POLICY changes what it names and turns keepalive on, or off where it says "off".
-What it leaves out stays as the socket has it. "default" puts the timing back to
-the sysctls of the socket's own network namespace, and turns the user timeout off;
-idle=0, interval=0, count=0 and user_timeout=0 do so for one option. The policy
-counts from then on. A probe that is overdue by it is sent at once.
+What it leaves out stays as the socket has it. "default" puts back what a new
+socket has in the same network namespace: the timing and the max RTO of the
+sysctls, and no user timeout. idle=0, interval=0, count=0, user_timeout=0 and
+max_rto=0 do so for one option.
+
+The policy counts from then on. A probe that is overdue by it is sent at once.
+The timing is the socket's own then, what was put back included: it does not
+follow a sysctl that changes later.
 
 A listening socket takes the policy for connections to come. A program may write
 its own over it on each, as Go's net does. What is known of that is printed.

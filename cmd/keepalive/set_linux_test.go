@@ -143,6 +143,7 @@ func TestSetMerges(t *testing.T) {
 		{"interval=0", "idle=11s,interval=22s,count=5,user_timeout=30s,max_rto=40s"},
 		{"user_timeout=0", "idle=11s,interval=22s,count=5,max_rto=40s"},
 		{"user_timeout=1500us", "idle=11s,interval=22s,count=5,user_timeout=2ms,max_rto=40s"},
+		{"max_rto=0", "idle=11s,interval=22s,count=5,user_timeout=2ms,max_rto=33s"},
 		{"max_rto=2m", "idle=11s,interval=22s,count=5,user_timeout=2ms"},
 		{"default", "idle=1m51s,interval=22s,count=3,max_rto=33s"},
 	} {
@@ -160,6 +161,10 @@ func TestSetMerges(t *testing.T) {
 		r = outside(t, func() result { return runCommand(t, args...) })
 		assert.Contains(t, r.stdout, ": unchanged: "+test.want+"\n", test.policy)
 	}
+	netlab.Sysctl(t, "tcp_keepalive_time", "99")
+	l := list(t, "--pid", pid(server), "--remote", conn.LocalAddr().String())
+	require.Len(t, l, 1)
+	assert.Equal(t, 111.0, float64(l[0].Idle), "it does not follow the sysctl")
 }
 
 // outside runs f in the network namespace of the test binary.
@@ -179,11 +184,53 @@ func TestSetDefaultThatNoSocketAccepts(t *testing.T) {
 	netlab.NewNamespace(t)
 	server := startRedis(t)
 	ask(t, dial(t, "127.0.0.1:6379"))
-	netlab.Sysctl(t, "tcp_keepalive_time", "100000")
-	r := runCommand(t, "set", "--pid", pid(server), "default")
-	assert.Equal(t, exitWanting, r.code)
-	assert.Contains(t, r.stdout, "refused: ")
-	assert.Contains(t, r.stdout, "Idle is 27h46m40s")
+	for sysctl, want := range map[string]string{
+		"100000": "Idle is 27h46m40s, want 1s to 9h6m7s",
+		"0":      "a sysctl of net.ipv4.tcp_keepalive_* is 0, which no socket accepts",
+		"-1":     "Idle is -1s, want 1s to 9h6m7s",
+	} {
+		netlab.Sysctl(t, "tcp_keepalive_time", sysctl)
+		for _, policy := range []string{"default", "idle=0"} {
+			for _, flags := range [][]string{{"--dry-run"}, nil} {
+				r := runCommand(t, append([]string{"set", "--pid", pid(server), "--remote", "127.0.0.1", policy}, flags...)...)
+				assert.Equal(t, exitWanting, r.code)
+				assert.Contains(t, r.stdout, "refused: "+want)
+			}
+		}
+	}
+}
+
+// A socket that follows such a sysctl can be changed all the same, and goes on
+// following it.
+func TestSetBesideASysctlThatNoSocketAccepts(t *testing.T) {
+	t.Parallel()
+	for _, sysctl := range []string{"100000", "0", "-1"} {
+		t.Run(sysctl, func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			server := startRedis(t, "--tcp-keepalive", "0")
+			conn := dial(t, "127.0.0.1:6379")
+			ask(t, conn)
+			netlab.Sysctl(t, "tcp_keepalive_time", sysctl)
+			set := func(policy, want string) {
+				t.Helper()
+				args := []string{"set", "--pid", pid(server), "--remote", conn.LocalAddr().String(), policy}
+				for _, flags := range [][]string{{"--dry-run"}, nil} {
+					r := runCommand(t, append(args, flags...)...)
+					assert.Equal(t, exitDone, r.code, "%s: %s", policy, r.stderr)
+					assert.Contains(t, r.stdout, want+"\n", policy)
+				}
+			}
+			idle := map[string]string{"100000": "idle=27h46m40s,", "0": "", "-1": "idle=-1s,"}[sysctl]
+			set("count=3", " → "+idle+"interval=1m15s,count=3")
+			set("user_timeout=9s", " → "+idle+"interval=1m15s,count=3,user_timeout=9s")
+			set("off", " → off,"+idle+"interval=1m15s,count=3,user_timeout=9s")
+			set("user_timeout=0", " → "+idle+"interval=1m15s,count=3")
+			netlab.Sysctl(t, "tcp_keepalive_time", "111")
+			set("count=3", ": unchanged: idle=1m51s,interval=1m15s,count=3")
+			set("idle=30s", " → idle=30s,interval=1m15s,count=3")
+		})
+	}
 }
 
 func TestSetOnListeners(t *testing.T) {

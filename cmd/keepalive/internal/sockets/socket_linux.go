@@ -102,14 +102,44 @@ const DefaultMaxRTO = 120 * time.Second
 // MaxRTO returns the longest time between two retransmissions.
 func (s *Socket) MaxRTO() time.Duration { return cmp.Or(s.Config.MaxRTO, DefaultMaxRTO) }
 
-// Apply sets a policy, as [keepalive.Config.Apply] does, with the system
-// defaults of the socket's own namespace.
-func (s *Socket) Apply(c keepalive.Config) error {
-	apply := func() error { return c.Apply(conn{raw: rawConn(s.fd)}) }
-	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 {
-		return apply()
+// Check returns an error where c has a value that no socket accepts. Where the
+// socket holds that value already, as one that follows a sysctl may, it is none:
+// Apply leaves it alone.
+func (s *Socket) Check(c keepalive.Config) error {
+	if c.Idle == 0 && s.Config.Idle != 0 || c.Interval == 0 && s.Config.Interval != 0 || c.Count == 0 && s.Config.Count != 0 {
+		return errors.New("a sysctl of net.ipv4.tcp_keepalive_* is 0, which no socket accepts")
 	}
-	return s.namespace.do(apply)
+	return s.changes(c).Validate()
+}
+
+// changes returns c without what the socket holds already.
+func (s *Socket) changes(c keepalive.Config) keepalive.Config {
+	for _, d := range []struct{ new, old *time.Duration }{
+		{&c.Idle, &s.Config.Idle}, {&c.Interval, &s.Config.Interval}, {&c.UserTimeout, &s.Config.UserTimeout}, {&c.MaxRTO, &s.Config.MaxRTO},
+	} {
+		if *d.new == *d.old {
+			*d.new = 0
+		}
+	}
+	if c.Count == s.Config.Count {
+		c.Count = 0
+	}
+	return c
+}
+
+// Apply sets a policy that Check has passed, as [keepalive.Config.Apply] does.
+// That writes every option, so that the timer that is armed is the policy's.
+// Where one of them can't be written, those that change are written alone.
+func (s *Socket) Apply(c keepalive.Config) error {
+	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 && c.Validate() == nil {
+		return c.Apply(conn{raw: rawConn(s.fd)})
+	}
+	if c.UserTimeout == 0 && s.Config.UserTimeout != 0 {
+		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
+			return os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", err)
+		}
+	}
+	return s.changes(c).Control("tcp", "", rawConn(s.fd))
 }
 
 // Defaults returns the policy of a new socket in the socket's namespace, with
@@ -161,5 +191,5 @@ func (s *Socket) GoVersion() (version string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	return info.GoVersion, true
+	return printable(info.GoVersion), true
 }
