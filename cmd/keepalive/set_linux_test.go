@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -298,6 +300,25 @@ func TestSetOnListenersAgain(t *testing.T) {
 		require.Equal(t, exitDone, r.code, r.stderr)
 		assert.Contains(t, r.stdout, want)
 	}
+}
+
+// A program says which Go built it, but not what it does to the terminal.
+func TestSetPrintsTheVersionOfGo(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	binary, err := os.ReadFile(program(t, "goserver"))
+	require.NoError(t, err)
+	const header = 32 // of debug/buildinfo, then the length of the version
+	i := bytes.Index(binary, []byte("\xff Go buildinf:")) + header + 1
+	require.Equal(t, "go1.", string(binary[i:i+4]))
+	copy(binary[i:], "\x1b[1m")
+	path := filepath.Join(t.TempDir(), "server")
+	require.NoError(t, os.WriteFile(path, binary, 0o755))
+	server := exec.Command(path, "127.0.0.1:7000")
+	start(t, server).await(t, "listening")
+	r := runCommand(t, "set", "--pid", pid(server), "--dry-run", "off")
+	assert.Contains(t, r.stdout, "The program is Go's (?[1m")
+	assert.NotContains(t, r.stdout, "\x1b")
 }
 
 // Go's listeners are Multipath TCP's, which has no TCP_USER_TIMEOUT.
