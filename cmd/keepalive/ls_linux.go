@@ -34,8 +34,10 @@ from the last segment that arrived, "never" where it does for ever. IN FLIGHT is
 the same for data in flight, counted from its first retransmission, "?" where it
 hangs on the sysctls of a network namespace that the caller may not enter. The
 kernel's timers may take 1/8 longer, and Multipath TCP net.mptcp.close_timeout.
-Of a listening socket it is what connections inherit. HEARD is how long ago the peer was known to be there. PROBES and RETRANS
-are what it has left unanswered.
+Of a listening socket it is what connections inherit. HEARD is how long ago the
+peer was known to be there. PROBES and RETRANS are what it has left unanswered.
+On a narrow terminal POLICY is IDLE/INTERVAL/COUNT, with ut=USER TIMEOUT and
+rto=MAX RTO where these are set.
 
 The flags say which sockets are shown. CIDR[:PORT] is such as 10.0.0.0/8:5432,
 [2001:db8::/32]:443, 10.0.0.1 or :5432. A flag that is given twice means either.

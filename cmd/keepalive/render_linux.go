@@ -160,10 +160,17 @@ func onOff(s *sockets.Socket) (string, term.Style) {
 // policy is all of it in short: idle/interval/count, and the others if they are
 // set.
 func policy(s *sockets.Socket) (string, term.Style) {
-	if s.Config.Disable {
-		return onOff(s)
+	text, style := onOff(s)
+	if !s.Config.Disable {
+		text, style = fmt.Sprintf("%s/%s/%d", short(s.Config.Idle), short(s.Config.Interval), s.Config.Count), term.Plain
 	}
-	return fmt.Sprintf("%s/%s/%d", short(s.Config.Idle), short(s.Config.Interval), s.Config.Count), term.Plain
+	if s.Config.UserTimeout != 0 {
+		text += " ut=" + short(s.Config.UserTimeout)
+	}
+	if s.Config.MaxRTO != 0 {
+		text += " rto=" + short(s.Config.MaxRTO)
+	}
+	return text, style
 }
 
 func orDash(d time.Duration) string {

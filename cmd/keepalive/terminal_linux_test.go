@@ -97,6 +97,30 @@ func TestLsFitsTheTerminal(t *testing.T) {
 	}
 }
 
+// Each width shows the whole policy.
+func TestLsShowsTheWholePolicy(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	server := startRedis(t)
+	conn := dial(t, "127.0.0.1:6379")
+	ask(t, conn)
+	chosen := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
+	for policy, want := range map[string]string{
+		"idle=1m,interval=5s,count=3,max_rto=2m":                     `1m/5s/3 `,
+		"idle=1m,interval=5s,count=3,user_timeout=1m15s,max_rto=2s":  `1m/5s/3 ut=1m15s rto=2s `,
+		"off,idle=1m,interval=5s,count=3,user_timeout=9s,max_rto=2s": `off ut=9s rto=2s `,
+	} {
+		require.Equal(t, exitDone, runCommand(t, append([]string{"set", policy}, chosen...)...).code)
+		for _, width := range []uint16{80, 100, 120} {
+			shown := show(t, width, 30, "NO_COLOR=1", append([]string{"ls"}, chosen...)...)
+			assert.Contains(t, shown, want, "%d", width)
+			assert.Contains(t, shown, "HEARD")
+			assert.NotContains(t, shown, "KEEPALIVE", "another layout")
+		}
+		require.Equal(t, exitDone, runCommand(t, append([]string{"set", "user_timeout=0,max_rto=0"}, chosen...)...).code)
+	}
+}
+
 func TestColors(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)

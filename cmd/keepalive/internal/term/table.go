@@ -148,9 +148,23 @@ func Wrap(s string, width int) (lines []string) {
 
 // CutLeft is Cut for text that matters most at its end.
 func CutLeft(s string, width int) string {
-	if textWidth(s) <= width {
+	if width <= 0 || textWidth(s) <= width {
 		return s
 	}
-	runes := []rune(text.StripEscape(s))
-	return "…" + string(runes[len(runes)-width+1:])
+	var b strings.Builder
+	left, escape := textWidth(s), false
+	for _, r := range s {
+		switch {
+		case r == text.EscapeStartRune || escape: // stays, as it colours what is left
+			b.WriteRune(r)
+			escape = r != text.EscapeStopRune
+		case left >= width:
+			if left -= text.RuneWidth(r); left < width {
+				b.WriteString("…")
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

@@ -59,11 +59,14 @@ func TestCut(t *testing.T) {
 		{"12345", 4, "123…", "…345"},
 		{"12345", 1, "…", "…"},
 		{"", 1, "", ""},
+		{"12345", 0, "12345", "12345"},
+		{"\x1b[33m12345\x1b[0m", 3, "\x1b[33m12\x1b[0m…", "\x1b[33m…45\x1b[0m"},
+		{"世界12", 4, "世…", "…12"},
+		{"12世界", 4, "12…", "…界"},
 	} {
 		assert.Equal(t, test.right, Cut(test.text, test.width))
 		assert.Equal(t, test.end, CutLeft(test.text, test.width))
 	}
-	assert.Equal(t, "12345", Cut("12345", 0), "no limit")
 }
 
 func TestWrap(t *testing.T) {
