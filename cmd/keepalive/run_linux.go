@@ -41,9 +41,9 @@ connection of the program, and of those that it starts, to the policy: from
 the moment that it is established, whatever the program itself sets. What the
 policy leaves out stays the program's own.
 
-Signals that run gets are passed on to the program. Run waits until no process
-is left in the group, and then ends as the program ended: with its exit code, or
-by the same signal. It exits with 125 where it fails itself, with 126 where the
+Signals that run gets are passed on to the program, but for those that stop a
+process, as SIGTSTP does. Run waits until no process is left in the group, and
+then ends as the program ended: with its exit code, or by the same signal. It exits with 125 where it fails itself, with 126 where the
 program can't be run and with 127 where there is none.
 
 It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. The program gets none of

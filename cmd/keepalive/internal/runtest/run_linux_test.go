@@ -183,7 +183,8 @@ func TestRunAsFirstProcess(t *testing.T) {
 func TestRunPassesSignalsOn(t *testing.T) {
 	t.Parallel()
 	passed := []syscall.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM, 35, 64,
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
+		unix.SIGCONT, unix.SIGWINCH, 35, 64,
 	}
 	cmd := hearing(running(t, "default", testprogram, "signals", strconv.Itoa(len(passed))))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
@@ -222,6 +223,17 @@ func TestRunInterruptedEarly(t *testing.T) {
 		time.Sleep(delay)
 		require.NoError(t, j.Process.Signal(unix.SIGTERM))
 		assert.Equal(t, unix.SIGTERM, j.end(t).Signal(), delay)
+	}
+}
+
+// A window that changes its size at any moment ends nothing.
+func TestRunResizedEarly(t *testing.T) {
+	t.Parallel()
+	for delay := time.Duration(0); delay < 100*time.Millisecond; delay += 10 * time.Millisecond {
+		j := start(t, running(t, "default", "sleep", "0.1"))
+		time.Sleep(delay)
+		require.NoError(t, j.Process.Signal(unix.SIGWINCH))
+		assert.Zero(t, j.end(t), "%v: %s", delay, j.stderr.String())
 	}
 }
 

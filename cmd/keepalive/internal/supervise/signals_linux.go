@@ -13,15 +13,18 @@ import (
 type Signals chan os.Signal
 
 // Catch keeps signals until [Signals.Run] passes them on. It leaves alone those
-// with which the kernel tells about this process, and those of job control and of
-// the window's size, which terminals and shells send to the whole process group.
+// that stop this process, and those by which the kernel tells about it: SIGTSTP,
+// SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE, SIGURG, SIGPROF and what a fault raises.
+//
+// SIGCONT and SIGWINCH reach the program twice where a shell or a terminal sends
+// them to the whole process group. That does no harm.
 //
 // SIGHUP and SIGINT that are ignored stay so, for the program too. Others that
 // the caller ignores are not: Go's runtime handles them from the start.
 func Catch() Signals {
 	caught := []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGVTALRM, unix.SIGTERM, unix.SIGIO, unix.SIGPWR,
+		unix.SIGALRM, unix.SIGVTALRM, unix.SIGTERM, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGWINCH,
 	}
 	const first, last = 35, 64 // of the real-time signals, as far as Go can catch them
 	for n := syscall.Signal(first); n <= last; n++ {
@@ -34,6 +37,16 @@ func Catch() Signals {
 		}
 	}
 	return s
+}
+
+// interrupted returns the first signal so far that would have ended a program.
+func (s Signals) interrupted() (syscall.Signal, bool) {
+	for len(s) > 0 {
+		if n := <-s; n != unix.SIGCONT && n != unix.SIGWINCH {
+			return n.(syscall.Signal), true
+		}
+	}
+	return 0, false
 }
 
 // Stop ends what Catch began.

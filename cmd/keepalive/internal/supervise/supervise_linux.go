@@ -23,8 +23,8 @@ func (i Interrupted) Error() string { return i.String() }
 // in the group or below it. Signals go to the program, and after its end to all
 // processes that are left.
 func (s Signals) Run(cmd *exec.Cmd, group *cgroup.Group) (syscall.WaitStatus, error) {
-	if len(s) > 0 {
-		return 0, Interrupted{(<-s).(syscall.Signal)}
+	if n, ok := s.interrupted(); ok {
+		return 0, Interrupted{n}
 	}
 	if err := start(cmd, group); err != nil {
 		return 0, err
