@@ -154,7 +154,7 @@ func (r *runner) supervise(signals supervise.Signals, cmd *exec.Cmd) (status sys
 		return 0, err
 	}
 	defer attachment.Close()
-	if err := cgrouppolicy.SetInherited(r.policy); err != nil {
+	if err := cgrouppolicy.SetInherited(r.policy, r.allowMPTCP); err != nil {
 		return 0, err
 	}
 	return signals.Run(cmd, group)

@@ -15,7 +15,8 @@ type option struct {
 	takes         string // what eBPF takes to set it
 }
 
-// optionsOf returns what c names. SO_KEEPALIVE is the last one, so that what
+// optionsOf returns what c names. What a socket may lack comes first, so that its
+// refusal leaves the socket as it was. SO_KEEPALIVE is the last one, so that what
 // turning it on arms is the timer of the policy.
 func optionsOf(c keepalive.Config) ([]option, error) {
 	if err := c.Validate(); err != nil {
@@ -23,11 +24,11 @@ func optionsOf(c keepalive.Config) ([]option, error) {
 	}
 	const linux59 = "Linux 5.9"
 	options := []option{
+		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, roundUp(c.UserTimeout, time.Millisecond), linux59},
+		{"TCP_RTO_MAX_MS", unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, roundUp(c.MaxRTO, time.Millisecond), "Linux 6.15, or a policy without max_rto"},
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, roundUp(c.Idle, time.Second), linux59},
 		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, roundUp(c.Interval, time.Second), linux59},
 		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, int32(c.Count), linux59},
-		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, roundUp(c.UserTimeout, time.Millisecond), linux59},
-		{"TCP_RTO_MAX_MS", unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, roundUp(c.MaxRTO, time.Millisecond), "Linux 6.15, or a policy without max_rto"},
 	}
 	named := options[:0]
 	for _, o := range options {

@@ -417,6 +417,51 @@ func TestRunLeavesTheRest(t *testing.T) {
 	assert.Zero(t, j.end(t))
 }
 
+// Subflows of an inherited MPTCP socket may lack the policy, and MPTCP lacks some
+// options.
+func TestRunInheritedMPTCP(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	if protocol, err := unix.GetsockoptInt(int(file.Fd()), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_MPTCP {
+		netlab.Skip(t, fmt.Errorf("net.Listen made no MPTCP socket (protocol %d, %v)", protocol, err))
+	}
+	before, err := keepalive.GetListener(ln)
+	require.NoError(t, err)
+	run := func(args ...string) (*job, string) {
+		cmd := command(t, append(append([]string{"run"}, args...), "--", testprogram, "inherited")...)
+		cmd.ExtraFiles = []*os.File{file}
+		j := start(t, cmd)
+		return j, j.rest(t)
+	}
+	j, out := run("idle=1m1s")
+	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+	assert.Equal(t, "keepalive run: inherited descriptor 3 is an MPTCP socket, whose subflows may lack the policy: want a TCP socket, or --allow-mptcp\n", j.stderr.String())
+	assert.Empty(t, out, "the program is not started")
+	held, err := keepalive.GetListener(ln)
+	require.NoError(t, err)
+	assert.Equal(t, before, held)
+
+	j, out = run("--allow-mptcp", "idle=1m1s,user_timeout=1m21s")
+	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+	assert.Equal(t, "keepalive run: inherited descriptor 3: setsockopt TCP_USER_TIMEOUT: protocol not available: MPTCP lacks it, want a policy without it, or a TCP socket\n", j.stderr.String())
+	assert.Empty(t, out)
+	held, err = keepalive.GetListener(ln)
+	require.NoError(t, err)
+	assert.Equal(t, before, held)
+
+	j, out = run("--allow-mptcp", "idle=1m1s")
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Contains(t, out, "idle=1m1s,")
+	held, err = keepalive.GetListener(ln)
+	require.NoError(t, err)
+	assert.Equal(t, time.Minute+time.Second, held.Idle)
+}
+
 func TestRunAllowMPTCP(t *testing.T) {
 	t.Parallel()
 	const timing = "idle=1m1s,interval=7s,count=4"
