@@ -26,11 +26,12 @@ leaves out stays the program's own.
 Connections that are open, and listening sockets that came from elsewhere, as
 from systemd, are set once, as keepalive set does, and printed.
 
-PATH is the directory of the group, or what systemctl show -p ControlGroup
-prints. Attach stays until it is interrupted. Connections then keep what they
-hold, programs may change it, and new connections are theirs. It exits with 1
-where an open connection was refused, and when the group is removed, as when the
-service stops: it has to be attached again.
+PATH is the directory of the group, or what systemctl show --value -p
+ControlGroup prints of a unit that runs. Attach stays until it is interrupted.
+Connections then keep what they hold, programs may change it, and new
+connections are theirs. It exits with 1 where an open connection was refused,
+and when the group is removed, as when the service stops: it has to be attached
+again.
 
 It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the connections
 that are open what keepalive set takes. See docs/run.md.`,

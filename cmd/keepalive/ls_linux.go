@@ -61,7 +61,7 @@ This makes a file for the textfile collector of Prometheus' node_exporter:
   keepalive ls --command postgres --remote 10.0.0.0/8
   keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
   keepalive ls --suspect --watch 1s`,
-		Args: cobra.NoArgs,
+		Args: l.selection.args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return l.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},

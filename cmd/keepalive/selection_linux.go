@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
@@ -35,6 +36,19 @@ func (s *selection) addFlags(flags *pflag.FlagSet) {
 	flags.Var(&s.hang, "hang", "where UNNOTICED is longer than `LIMIT`")
 	flags.Var(&s.hangInFlight, "hang-in-flight", "where IN FLIGHT is longer than `LIMIT`")
 	flags.Lookup("hang").NoOptDefVal = never
+}
+
+// args checks the arguments, as next does, but that it knows the limit of a
+// --hang that somebody gave as one.
+func (s *selection) args(next cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		for _, arg := range args {
+			if _, err := time.ParseDuration(arg); err == nil && s.hang.set {
+				return fmt.Errorf("unexpected argument %q, want --hang=%s for a limit", arg, arg)
+			}
+		}
+		return next(c, args)
+	}
 }
 
 // isEmpty reports whether every socket is meant.

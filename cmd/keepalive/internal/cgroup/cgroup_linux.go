@@ -39,19 +39,29 @@ func Own() (*Group, error) {
 	return &Group{path: path, dir: dir}, nil
 }
 
+const wantPath = ", want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"
+
 // Open returns the group that path names. It is the group's directory, or the
-// path that /proc/PID/cgroup and systemctl show -p ControlGroup print.
+// path that /proc/PID/cgroup and systemctl show --value -p ControlGroup print. The
+// latter prints nothing of a unit that is not running, which is not the root.
 func Open(path string) (*Group, error) {
+	if path == "" {
+		return nil, errors.New("the path of the cgroup is empty, as systemctl shows that of a unit that is not running" + wantPath)
+	}
 	var fs unix.Statfs_t
-	err := unix.Statfs(path, &fs)
+	noFile := unix.Statfs(path, &fs)
 	var dir *os.Root
-	if err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
+	var err error
+	if noFile == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		dir, err = os.OpenRoot(path)
 	} else {
 		dir, err = openBelowMount(filepath.Join("/", path))
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		err = errors.New("it does not exist, want a directory of cgroup v2, or a path that systemctl show -p ControlGroup prints")
+		err = errors.New("it does not exist" + wantPath)
+		if noFile == nil {
+			err = errors.New("it is not of cgroup v2" + wantPath)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cgroup %s: %w", path, err)

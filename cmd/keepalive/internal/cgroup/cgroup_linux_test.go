@@ -125,8 +125,9 @@ func TestOpen(t *testing.T) {
 	assert.False(t, root.IsGone())
 	root.Close()
 	for path, want := range map[string]string{
-		"/nonesuch.slice": "cgroup /nonesuch.slice: it does not exist, want a directory of cgroup v2, or a path that systemctl show -p ControlGroup prints",
-		t.TempDir():       "it does not exist",
+		"/nonesuch.slice": "cgroup /nonesuch.slice: it does not exist, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints",
+		t.TempDir():       "it is not of cgroup v2",
+		"":                "the path of the cgroup is empty",
 		"/../nonesuch":    "it does not exist",
 	} {
 		_, err := cgroup.Open(path)

@@ -134,7 +134,10 @@ func TestAttachUsage(t *testing.T) {
 		{"--cgroup /", exitUsage, "accepts 1 arg(s)"},
 		{"--cgroup / idle=0", exitUsage, "idle is 0, want a value, or none to leave it to the program"},
 		{"--cgroup / idle=10h", exitUsage, "Idle is 10h0m0s, want 1s to"},
-		{"--cgroup /nonesuch default", exitWanting, "cgroup /nonesuch: it does not exist"},
+		{"--cgroup /nonesuch default", exitWanting, "cgroup /nonesuch: it does not exist, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"},
+		{"--cgroup /etc default", exitWanting, "cgroup /etc: it is not of cgroup v2, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"},
+		{"--cgroup= default", exitWanting, "the path of the cgroup is empty, as systemctl shows that of a unit that is not running"},
+		{"--cgroup /etc/passwd default", exitWanting, "cgroup /etc/passwd: it is not of cgroup v2"},
 	} {
 		j := start(t, command(t, append([]string{"attach"}, strings.Fields(tt.args)...)...))
 		assert.Empty(t, j.rest(t))
