@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -28,8 +29,8 @@ a byte. It opens a few connections, leaves each alone for a different time, and
 then asks the path by a keepalive probe. At the end it prints the answer, and the
 policy that keeps the path.
 
-It says first how long it takes: mostly 1.2 to 1.9 times what it finds. Ctrl-C
-ends it, and it prints what is known by then. On a terminal it shows the
+It says first how long it takes, on stderr with --json: mostly 1.2 to 1.9 times
+what it finds. Ctrl-C ends it, and it prints what is known by then. On a terminal it shows the
 connections: how long each has been idle, and when it is asked. In a pipe it
 prints a line for each answer.
 
@@ -49,7 +50,7 @@ The exit code is 1 if no idle time is known to survive, or it was ended early.`,
   keepalive probe --max 10m --precision 5s 192.0.2.1:443`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			p.out = term.New(c.OutOrStdout())
+			p.out, p.stderr = term.New(c.OutOrStdout()), c.ErrOrStderr()
 			return p.run(c.Context(), args[0])
 		},
 	}
@@ -66,19 +67,25 @@ type prober struct {
 	options pathidle.Options
 	json    bool
 	out     term.Output
+	stderr  io.Writer
 }
 
 func (p *prober) run(ctx context.Context, address string) error {
+	if err := checkAddress(ctx, address); err != nil {
+		return usageError{err}
+	}
 	longest := p.options.Duration(0)
 	if longest == 0 {
 		_, err := pathidle.Measure(ctx, "tcp", address, &p.options) // says what is wrong
 		return usageError{inFlags(err)}
 	}
+	begin := fmt.Sprintf("Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, short(longest))
 	if p.json {
+		fmt.Fprint(p.stderr, begin)
 		r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
 		return errors.Join(p.printJSON(r), ending(ctx, r, err))
 	}
-	fmt.Fprintf(p.out, "Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, short(longest))
+	fmt.Fprint(p.out, begin)
 	picture := &livePicture{out: p.out, since: time.Now()}
 	p.options.Progress = picture.update
 	stop := picture.start()
@@ -89,6 +96,22 @@ func (p *prober) run(ctx context.Context, address string) error {
 	}
 	p.printAnswer(r)
 	return ending(ctx, r, err)
+}
+
+// checkAddress returns an error where the address has no host or no port. Measure
+// would find that out after the estimate is printed.
+func checkAddress(ctx context.Context, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && (host == "" || port == "") {
+		err = &net.AddrError{Err: "missing host or port", Addr: address}
+	}
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
+	if err != nil {
+		return fmt.Errorf("%w, want HOST:PORT such as primary.example:5432 or [2001:db8::1]:443", err)
+	}
+	return nil
 }
 
 // ending is the result of the command.
@@ -112,7 +135,9 @@ func (p *prober) printAnswer(r pathidle.Result) {
 	case err == nil:
 		fmt.Fprintf(p.out, "Policy that keeps it: %v\n", policy)
 	case r.Survived != 0:
-		fmt.Fprintf(p.out, "No policy keeps it: %v.\n", inFlags(err))
+		// Of what Plan demands it is the idle limit that is not met.
+		reason := strings.NewReplacer("keepalive: ", "", "IdleLimit is", "it remembers for", ", or 0 for none", "").Replace(err.Error())
+		fmt.Fprintf(p.out, "No policy keeps it: %s.\n", reason)
 	}
 }
 

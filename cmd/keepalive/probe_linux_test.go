@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net"
 	"os"
@@ -64,6 +65,7 @@ func TestProbe(t *testing.T) {
 	}
 
 	require.Equal(t, exitDone, asJSON.code, asJSON.stderr)
+	assert.Regexp(t, `^Measuring the path to .*\.\nThis takes mostly 1\.2 to 1\.9 times what it finds, and 1m\d+s at most\.\n$`, asJSON.stderr)
 	var m measured
 	require.NoError(t, json.Unmarshal([]byte(asJSON.stdout), &m))
 	assert.Equal(t, address, m.Remote)
@@ -119,6 +121,12 @@ func TestProbeRefused(t *testing.T) {
 	assert.Contains(t, r.stderr, syscall.ECONNREFUSED.Error())
 	for args, want := range map[string]string{
 		"probe":                                "accepts 1 arg(s), received 0",
+		"probe 127.0.0.1":                      "address 127.0.0.1: missing port in address, want HOST:PORT such as primary.example:5432",
+		"probe --json 127.0.0.1":               "address 127.0.0.1: missing port in address, want HOST:PORT",
+		"probe 127.0.0.1:":                     "address 127.0.0.1:: missing host or port, want HOST:PORT",
+		"probe :80":                            "address :80: missing host or port, want HOST:PORT",
+		"probe 127.0.0.1:65536":                "address 65536: invalid port, want HOST:PORT",
+		"probe ::1:80":                         "address ::1:80: too many colons in address, want HOST:PORT",
 		"probe --max 1ms 127.0.0.1:1":          "--max is 1ms, want 1s or more",
 		"probe --precision 1ms 127.0.0.1:1":    "--precision is 1ms, want 1s or more",
 		"probe --connections -1 127.0.0.1:1":   "--connections is -1, want 1 or more",
@@ -129,7 +137,18 @@ func TestProbeRefused(t *testing.T) {
 		r := runCommand(t, strings.Fields(args)...)
 		assert.Equal(t, exitUsage, r.code, args)
 		assert.Contains(t, r.stderr, want)
+		assert.NotContains(t, r.stdout+r.stderr, "Measuring", args)
 	}
+}
+
+// A path that no policy keeps is told from a flag that probe does not have.
+func TestProbeOfAShortPath(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	p := prober{out: term.Output{Writer: &out}}
+	p.printAnswer(pathidle.Result{Verdict: pathidle.Found, Survived: 2 * time.Second, Lost: 3 * time.Second})
+	assert.Equal(t, "The path forgets a connection that is idle for 2s to 3s.\n"+
+		"No policy keeps it: it remembers for 2s, want more than 2.25s.\n", out.String())
 }
 
 func TestSearchLines(t *testing.T) {
