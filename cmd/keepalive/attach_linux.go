@@ -18,8 +18,8 @@ func newAttach() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "attach --cgroup PATH POLICY",
 		Short: "Hold the TCP connections of a control group to a policy",
-		Long: `Attach has eBPF hold the TCP connections of a control group that is there, such as
-that of a service, and of the groups below it, to the policy: each from the
+		Long: `Attach has eBPF hold the TCP connections of a control group that is there, such
+as that of a service, and of the groups below it, to the policy: each from the
 moment that it is established, whatever the program itself sets. What the policy
 leaves out stays the program's own.
 
@@ -35,7 +35,7 @@ again.
 
 It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the connections
 that are open what keepalive set takes. See docs/run.md.`,
-		Example: `  keepalive attach --cgroup /system.slice/redis-server.service idle=60s,interval=5s,count=3`,
+		Example: `  keepalive attach --cgroup /system.slice/redis-server.service idle=60s,count=3`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			a := attacher{allowMPTCP: allowMPTCP}
@@ -47,7 +47,7 @@ that are open what keepalive set takes. See docs/run.md.`,
 		},
 	}
 	c.Flags().StringVar(&group, "cgroup", "", "the control group `PATH`")
-	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "let programs make MPTCP sockets, whose subflows may lack the policy")
+	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "let programs use MPTCP: subflows may lack the policy")
 	c.MarkFlagRequired("cgroup")
 	return c
 }

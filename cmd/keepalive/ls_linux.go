@@ -21,7 +21,7 @@ func newLs() *cobra.Command {
 	var l ls
 	c := &cobra.Command{
 		Use:   "ls",
-		Short: "Show the policy of sockets, and how long their dead peers go unnoticed",
+		Short: "Show policies, and how long dead peers go unnoticed",
 		Long: `Ls shows every TCP socket that the caller may see, in whatever network
 namespace: who holds it, its keepalive policy, how long a dead peer of it goes
 unnoticed, and when the peer was last heard. Sockets that need attention come
@@ -53,10 +53,14 @@ they find a socket, where a process could not be looked into, and where one that
 numbers of seconds. The fields are
 
 ` + fields + `
-This makes a file for the textfile collector of Prometheus' node_exporter:
+This makes a file of the connections for the textfile collector of Prometheus'
+node_exporter:
 
-    ` + prometheus + `
-`,
+` + prometheus + `
+A socket that no process holds is not shown: a connection that the program has
+closed while the kernel still ends it, one that it has yet to accept, and those
+of the kernel, such as NFS. Neither are those of processes in an outer PID
+namespace. A socket that is opened or closed meanwhile may be missing.`,
 		Example: `  keepalive ls
   keepalive ls --command postgres --remote 10.0.0.0/8
   keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
@@ -68,13 +72,19 @@ This makes a file for the textfile collector of Prometheus' node_exporter:
 	}
 	l.selection.addFlags(c.Flags())
 	c.Flags().BoolVar(&l.json, "json", false, "print an object for each socket")
-	c.Flags().DurationVar(&l.watch, "watch", 0, "show it again after every `INTERVAL`, on a terminal in place")
+	c.Flags().DurationVar(&l.watch, "watch", 0, "show it every `INTERVAL`, on a terminal in place")
 	c.MarkFlagsMutuallyExclusive("json", "watch")
 	return c
 }
 
-// prometheus is a line for a shell. The sort puts the lines of a metric together.
-const prometheus = `keepalive ls --json | jq -r '"{command=\(.processes[0].command|@json),pid=\"\(.processes[0].pid)\",fd=\"\(.processes[0].fd)\",local=\"\(.local)\",remote=\"\(.remote)\"} " as $labels | "keepalive_unnoticed_idle_seconds\($labels)\(.unnoticed_idle // "+Inf")", "keepalive_suspect\($labels)\(if .suspect then 1 else 0 end)"' | sort > keepalive.prom`
+// prometheus is for a shell. The sort puts the lines of a metric together.
+const prometheus = `    keepalive ls --json | jq -r 'select(.heard != null) | .processes[0] as $p |
+      "{command=\($p.command|@json),pid=\"\($p.pid)\",fd=\"\($p.fd)\"" as $who |
+      "\($who),local=\"\(.local)\",remote=\"\(.remote)\"} " as $labels |
+      "keepalive_unnoticed_idle_seconds\($labels)\(.unnoticed_idle // "+Inf")",
+      "keepalive_suspect\($labels)\(if .suspect then 1 else 0 end)"' |
+      sort > keepalive.prom
+`
 
 // ls is what the command is told to do.
 type ls struct {

@@ -18,8 +18,8 @@ func newPlan() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Find the policy for a demand, and say it to other programs",
-		Long: `Plan finds the policy that notices a dead peer in time and keeps a path open, and
-prints it
+		Long: `Plan finds the policy that notices a dead peer in time and keeps a path open,
+and prints it
 
     as the text that "keepalive set" and the Go package read
     as a Go literal
@@ -28,7 +28,11 @@ prints it
     as the lines of a file for sysctl.d(5) that set it for the whole machine
 
 Timers that are 1/8 late and one lost probe are allowed for. The timeline shows
-timers that are on time. It does not change anything.`,
+timers that are on time. It does not change anything.
+
+It is a firewall, NAT or balancer on the path that forgets an idle connection.
+--unacked sets the user timeout, which also ends a live peer that stops reading.
+--slow-reads spares that one: it sets max_rto instead, which takes Linux 6.15.`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: cobra.NoArgs,
@@ -41,10 +45,10 @@ timers that are on time. It does not change anything.`,
 		},
 	}
 	flags := c.Flags()
-	flags.DurationVar(&target.Detect, "detect", 0, "within what `TIME` a dead peer has to be noticed")
-	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "the shortest `TIME` after which a firewall, NAT or balancer on the path forgets an idle connection")
-	flags.BoolVar(&target.Unacked, "unacked", false, "notice it with data in flight too: sets the user timeout, which also ends a live peer that stops reading")
-	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, spare a live peer that stops reading: sets max_rto instead, which takes Linux 6.15")
+	flags.DurationVar(&target.Detect, "detect", 0, "longest `TIME` in which a dead peer is noticed")
+	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "shortest `TIME` until the path forgets a connection")
+	flags.BoolVar(&target.Unacked, "unacked", false, "notice it with data in flight too")
+	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, spare a live peer that stops reading")
 	return c
 }
 

@@ -268,6 +268,12 @@ func TestPlanWrongUsage(t *testing.T) {
 		assert.Contains(t, r.stderr, "--help'.\n", args)
 		assert.Empty(t, r.stdout, args)
 	}
+	for _, c := range append(newRoot().Commands(), newRoot()) {
+		r := runCommand(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
+		for line := range strings.Lines(r.stdout) {
+			assert.LessOrEqual(t, len(strings.TrimSuffix(line, "\n")), 80, line)
+		}
+	}
 	for _, args := range []string{"", "--help", "help ls", "ls --help", "completion bash"} {
 		r := runCommand(t, strings.Fields(args)...)
 		assert.Equal(t, exitDone, r.code, args)

@@ -26,13 +26,13 @@ func newProbe() *cobra.Command {
 		Long: `Probe finds out after what time a firewall, NAT or balancer on the path to a
 server forgets an idle connection, against any TCP server and without sending it
 a byte. It opens a few connections, leaves each alone for a different time, and
-then asks the path by a keepalive probe. At the end it prints the answer, and the
-policy that keeps the path.
+then asks the path by a keepalive probe. At the end it prints the answer, and
+the policy that keeps the path.
 
 It says first how long it takes, on stderr with --json: mostly 1.2 to 1.9 times
-what it finds. Ctrl-C ends it, and it prints what is known by then. On a terminal it shows the
-connections: how long each has been idle, and when it is asked. In a pipe it
-prints a line for each answer.
+what it finds. Ctrl-C ends it, and it prints what is known by then. On a
+terminal it shows the connections: how long each has been idle, and when it is
+asked. In a pipe it prints a line for each answer.
 
 --json prints one object at the end. Its durations are numbers of seconds:
 
@@ -57,7 +57,7 @@ The exit code is 1 if no idle time is known to survive, or it was ended early.`,
 	flags := c.Flags()
 	flags.DurationVar(&p.options.Max, "max", time.Hour, "the longest idle `TIME` of interest")
 	flags.DurationVar(&p.options.Precision, "precision", 0, "how exact the answer is: `TIME`, or 0 for 5 % of it")
-	flags.IntVar(&p.options.Connections, "connections", 8, "how many connections are open at once at most: `N`, fewer take longer")
+	flags.IntVar(&p.options.Connections, "connections", 8, "`N` connections at once, fewer take longer")
 	flags.BoolVar(&p.json, "json", false, "print one object at the end")
 	return c
 }

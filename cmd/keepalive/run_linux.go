@@ -43,13 +43,14 @@ policy leaves out stays the program's own.
 
 Signals that run gets are passed on to the program, but for those that stop a
 process, as SIGTSTP does. Run waits until no process is left in the group, and
-then ends as the program ended: with its exit code, or by the same signal. It exits with 125 where it fails itself, with 126 where the
-program can't be run and with 127 where there is none.
+then ends as the program ended: with its exit code, or by the same signal. It
+exits with 125 where it fails itself, with 126 where the program can't be run
+and with 127 where there is none.
 
 It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. The program gets none of
 them, unless root runs it as root. See docs/run.md.`,
 		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example
-  keepalive run --user postgres default -- /usr/lib/postgresql/15/bin/postgres -D /srv/data`,
+  keepalive run --user redis default -- redis-server /etc/redis/redis.conf`,
 		Args:             r.parse,
 		PersistentPreRun: func(*cobra.Command, []string) {}, // signals are the program's
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -61,7 +62,7 @@ them, unless root runs it as root. See docs/run.md.`,
 			return exitCodeOf(err)
 		},
 	}
-	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP, whose subflows may lack the policy")
+	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP: subflows may lack the policy")
 	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, in its groups")
 	return c
 }

@@ -33,7 +33,7 @@ func (s *selection) addFlags(flags *pflag.FlagSet) {
 	flags.Var(&s.remote, "remote", "with a remote address in `CIDR[:PORT]`")
 	flags.BoolVar(&s.listen, "listen", false, "listening sockets")
 	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
-	flags.Var(&s.hang, "hang", "where UNNOTICED is longer than `LIMIT`")
+	flags.Var(&s.hang, "hang", "where UNNOTICED is longer than `LIMIT`: --hang=10m")
 	flags.Var(&s.hangInFlight, "hang-in-flight", "where IN FLIGHT is longer than `LIMIT`")
 	flags.Lookup("hang").NoOptDefVal = never
 }
