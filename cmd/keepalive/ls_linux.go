@@ -22,12 +22,12 @@ func newLs() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ls",
 		Short: "Show policies, and how long dead peers go unnoticed",
-		Long: `Ls shows every TCP socket that the caller may see, in whatever network
-namespace: who holds it, its keepalive policy, how long a dead peer of it goes
-unnoticed, and when the peer was last heard. Sockets that need attention come
-first: those whose peer has stopped answering, then those where a dead peer goes
-unnoticed for ever. Processes that the caller may not look into are counted in
-the last line, on stderr with --json.
+		Long: `Ls shows every TCP socket that a process holds, in whatever network namespace,
+as far as the caller may see it: who holds it, its keepalive policy, how long a
+dead peer of it goes unnoticed, and when the peer was last heard. Sockets that
+need attention come first: those whose peer has stopped answering, then those
+where a dead peer goes unnoticed for ever. Processes that the caller may not
+look into are counted at the end, on stderr with --json.
 
 UNNOTICED is how long a dead peer of an idle connection goes unnoticed, counted
 from the last segment that arrived, "never" where it does for ever. IN FLIGHT is
@@ -146,13 +146,15 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (closi
 		return nil, err
 	}
 	defer f.Close()
-	visited, met := 0, make(map[sockets.Process]bool)
+	visited, guards, met := 0, l.selection.hangs(), make(map[sockets.Process]bool)
 	for s := range f.All(l.selection.hasProcess) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		for _, h := range s.Holders {
-			met[h.Process] = true
+		if guards {
+			for _, h := range s.Holders {
+				met[h.Process] = true
+			}
 		}
 		if !l.selection.has(s) {
 			continue
@@ -164,7 +166,7 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (closi
 	}
 	refusals := l.selection.refused(f.Refusals())
 	closing = refusalLines(refusals)
-	if !l.selection.hangs() {
+	if !guards {
 		return closing, nil
 	}
 	for _, r := range refusals {
