@@ -40,6 +40,7 @@ sleep 3
 
 tmux='tmux -L picture -f /dev/null'
 $tmux new-session -d -x 100 -y 40 "env -i PATH=$PATH TERM=xterm-256color PS1='$ ' bash --norc --noprofile"
+await '$tmux capture-pane -p | grep "^\$"'
 enter() {
 	$tmux send-keys "$1" Enter
 	sleep 2
