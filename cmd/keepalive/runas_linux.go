@@ -46,23 +46,25 @@ func (r *runner) becomeUser(cmd *exec.Cmd) error {
 	if err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
-	uid, gid := number(u.Uid), number(u.Gid)
-	credential := &syscall.Credential{Uid: uid, Gid: gid}
-	for _, g := range groups {
-		credential.Groups = append(credential.Groups, number(g))
+	ids, err := numbers(append([]string{u.Uid, u.Gid}, groups...))
+	if err != nil {
+		return fmt.Errorf("--user %s: %w", r.user, err)
 	}
-	cmd.SysProcAttr.Credential = credential
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: ids[0], Gid: ids[1], Groups: ids[2:]}
 	cmd.Env = append(os.Environ(), "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
 	return nil
 }
 
-// number returns an id of passwd(5) or group(5).
-func number(id string) uint32 {
-	n, err := strconv.ParseUint(id, 10, 32)
-	if err != nil {
-		panic(err) // package user has parsed it
+// numbers returns ids of passwd(5) or group(5).
+func numbers(ids []string) (numbers []uint32, err error) {
+	for _, id := range ids {
+		n, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("id %s is no number from 0 to 4294967295", id)
+		}
+		numbers = append(numbers, uint32(n))
 	}
-	return uint32(n)
+	return numbers, nil
 }
 
 // gainedRights reports whether this process has rights by the file that it runs,
