@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -83,7 +82,10 @@ func (p *prober) run(ctx context.Context, address string) error {
 	if p.json {
 		fmt.Fprint(p.stderr, begin)
 		r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
-		return errors.Join(p.printJSON(r), ending(ctx, r, err))
+		if err := p.printJSON(r); err != nil {
+			return err
+		}
+		return ending(ctx, r, err)
 	}
 	fmt.Fprint(p.out, begin)
 	picture := &livePicture{out: p.out, since: time.Now()}

@@ -302,6 +302,26 @@ func TestSetOnListenersAgain(t *testing.T) {
 	}
 }
 
+// Who passes a listening socket on does not serve it.
+func TestSetOnListenerOfTwo(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	first := exec.Command("sleep", "1000") // has the lower id
+	first.ExtraFiles = []*os.File{file}
+	start(t, first)
+	second := exec.Command(program(t, "goserver"), "127.0.0.1:0")
+	second.ExtraFiles = []*os.File{file}
+	start(t, second).await(t, "listening")
+	r := runCommand(t, "set", "--pid", pid(first), "--dry-run", "off")
+	assert.Contains(t, r.stdout, "The program is Go's (")
+}
+
 // A program says which Go built it, but not what it does to the terminal.
 func TestSetPrintsTheVersionOfGo(t *testing.T) {
 	t.Parallel()
@@ -335,6 +355,11 @@ func TestSetRefused(t *testing.T) {
 	assert.Equal(t, exitWanting, r.code)
 	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available on a Multipath TCP socket")
 	assert.Equal(t, l, list(t, "--pid", pid(server)), "nothing was set")
+
+	netlab.Sysctl(t, "tcp_keepalive_time", "100000")
+	require.Equal(t, exitDone, runCommand(t, "set", "--pid", pid(server), "idle=1m").code)
+	r = runCommand(t, "set", "--pid", pid(server), "default")
+	assert.Contains(t, r.stdout, "or 0 for the system default\n", "any socket refuses it")
 }
 
 func TestSetWrongUsage(t *testing.T) {

@@ -53,7 +53,9 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 		err = s.Get()
 	}
 	if err != nil {
-		r.refusals = append(r.refusals, Refusal{Process: r.found.processes[refs[0].process], Reason: err.Error(), Err: err})
+		refusal := explain(r.found.processes[refs[0].process].PID, err)
+		refusal.Reason = err.Error()
+		r.refusals = append(r.refusals, refusal)
 	}
 	if !ok || err != nil {
 		return

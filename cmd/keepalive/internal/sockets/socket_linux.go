@@ -184,12 +184,19 @@ func (fd rawConn) Control(f func(fd uintptr)) error {
 func (fd rawConn) Read(func(fd uintptr) bool) error  { return errors.ErrUnsupported }
 func (fd rawConn) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }
 
-// GoVersion returns the version of Go that built the program that holds the
-// socket, and false where it is no Go program or can't be read.
+// GoVersion returns the version of Go that built a program that holds the
+// socket, and false where none is a Go program that can be read. Of the programs
+// that share a listening socket, such as systemd's, the first may only pass it on.
 func (s *Socket) GoVersion() (version string, ok bool) {
-	info, err := buildinfo.ReadFile(fmt.Sprintf("/proc/%d/exe", s.Holders[0].PID))
-	if err != nil {
-		return "", false
+	asked := 0
+	for _, h := range s.Holders {
+		if h.PID == asked {
+			continue
+		}
+		asked = h.PID
+		if info, err := buildinfo.ReadFile(fmt.Sprintf("/proc/%d/exe", h.PID)); err == nil {
+			return printable(info.GoVersion), true
+		}
 	}
-	return printable(info.GoVersion), true
+	return "", false
 }
