@@ -31,7 +31,7 @@ func SetInherited(c keepalive.Config, mptcp bool) error {
 	for _, s := range inherited {
 		for _, o := range options {
 			err := unix.SetsockoptInt(s.fd, int(o.level), int(o.number), int(o.value))
-			if err == unix.ENOPROTOOPT && s.mptcp {
+			if s.mptcp && (err == unix.ENOPROTOOPT || err == unix.EOPNOTSUPP) {
 				err = fmt.Errorf("%w: MPTCP lacks it, want a policy without it, or a TCP socket", err)
 			}
 			if err != nil {

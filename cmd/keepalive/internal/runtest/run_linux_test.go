@@ -421,6 +421,7 @@ func TestRunLeavesTheRest(t *testing.T) {
 // options.
 func TestRunInheritedMPTCP(t *testing.T) {
 	t.Parallel()
+	netlab.SkipBefore(t, 6, 10, "TCP_KEEPIDLE of MPTCP")
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
