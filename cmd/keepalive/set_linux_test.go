@@ -333,7 +333,11 @@ func TestSetPrintsTheVersionOfGo(t *testing.T) {
 	require.Equal(t, "go1.", string(binary[i:i+4]))
 	copy(binary[i:], "\x1b[1m")
 	path := filepath.Join(t.TempDir(), "server")
-	require.NoError(t, os.WriteFile(path, binary, 0o755))
+	// A child that another test forks meanwhile would hold the file open for
+	// writing if this process wrote it: ETXTBSY.
+	write := exec.Command("sh", "-c", `cat >"$0" && chmod +x "$0"`, path)
+	write.Stdin = bytes.NewReader(binary)
+	require.NoError(t, write.Run())
 	server := exec.Command(path, "127.0.0.1:7000")
 	start(t, server).await(t, "listening")
 	r := runCommand(t, "set", "--pid", pid(server), "--dry-run", "off")
