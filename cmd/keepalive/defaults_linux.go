@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strconv"
 
@@ -53,6 +55,10 @@ func printDefaults(ctx context.Context, out term.Output) error {
 	for _, s := range sysctls {
 		name := "net.ipv4." + s.name
 		value, err := sysctl.Int(s.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Append(name, unknown, "", "nobody: this kernel lacks it, or /proc hides it")
+			continue
+		}
 		if err != nil {
 			t.Append(name, unknown, "", err.Error())
 			continue

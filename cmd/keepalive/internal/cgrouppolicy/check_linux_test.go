@@ -1,8 +1,11 @@
 package cgrouppolicy
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -10,6 +13,18 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/internal/netlab"
 )
+
+// What the verifier refuses is no lack of rights.
+func TestVerifierRefuses(t *testing.T) {
+	t.Parallel()
+	_, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SockOps, Instructions: asm.Instructions{asm.Return()}})
+	if _, ran := errors.AsType[*ebpf.VerifierError](err); !ran {
+		netlab.Skip(t, err)
+	}
+	require.ErrorIs(t, err, unix.EACCES)
+	assert.ErrorContains(t, explain(err), "eBPF: the verifier of this kernel refuses a program, which is a defect of keepalive: ")
+	assert.ErrorContains(t, explain(err), "R0 !read_ok")
+}
 
 // An option that eBPF can't set is found before anything happens, whichever it is.
 // No kernel lets eBPF set TCP_DEFER_ACCEPT.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/credentials"
@@ -13,7 +14,10 @@ import (
 
 // explain says what an error of eBPF comes from, and what to do about it.
 func explain(err error) error {
+	verifier, refused := errors.AsType[*ebpf.VerifierError](err)
 	switch {
+	case refused && len(verifier.Log) > 0: // its errno is often EACCES
+		return fmt.Errorf("eBPF: the verifier of this kernel refuses a program, which is a defect of keepalive: %w", verifier)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("eBPF is refused: %w: %s", errno(err), lacking())
 	case errors.Is(err, unix.ENOSYS):
