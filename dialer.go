@@ -16,7 +16,8 @@ type Dialer struct {
 	// to the zero net.Dialer.
 	NetDialer *net.Dialer
 
-	// Config is set on every TCP socket before it connects.
+	// Config is set on every TCP socket before it connects, except for
+	// SO_KEEPALIVE, which is set right after that.
 	//
 	// Where NetDialer uses MPTCP, a UserTimeout or MaxRTO makes net fall
 	// back to plain TCP, since MPTCP has neither.
@@ -45,7 +46,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if !isTCP(network) {
 		return nd.DialContext(ctx, network, address)
 	}
-	// Otherwise net sets its own timing after it has connected.
+	// Otherwise net sets timing of its own after it has connected.
 	nd.KeepAlive, nd.KeepAliveConfig = -1, net.KeepAliveConfig{}
 	return dial(ctx, &nd, d.Config, network, address)
 }

@@ -14,8 +14,8 @@
 //	}}
 //	conn, err := d.Dial("tcp", "replica.example:5432")
 //
-// [Dialer] and [ListenConfig] set the options before the socket connects or
-// listens. On Linux an accepted connection then costs no system call.
+// [Dialer] and [ListenConfig] set the options as the socket connects or listens.
+// On Linux an accepted connection then costs no system call.
 // [Config.Apply], [Config.WrapDial] and [NewListener] set them on connections
 // that somebody else opened. [Get] reads back what the kernel holds. [Stat]
 // tells whether the peer still answers, and [IsPeerLost] whether an error says
@@ -288,11 +288,15 @@ func SystemDefaults() Config {
 // Control sets c on a socket that is neither connected nor listening yet. It
 // fits the Control fields of [net.Dialer] and [net.ListenConfig]. These need
 // KeepAlive: -1, otherwise net overwrites c afterwards. [Dialer] and
-// [ListenConfig] call Control and see to that.
+// [ListenConfig] see to that.
 //
 // SO_KEEPALIVE is always set, the other options only where their field is not
 // zero. An option that is not set follows its sysctl live. Networks other than
 // tcp, tcp4 and tcp6 are left alone.
+//
+// On a connection that comes from a simultaneous open (RFC 9293, section 3.5),
+// as in hole punching, the kernel does not arm the timer that was set before:
+// it never probes. A [Dialer] has no such gap.
 //
 // An error names the option, wraps the errno, and matches
 // [errors.ErrUnsupported] where the system lacks the option.

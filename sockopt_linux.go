@@ -16,10 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dial sets c after the hook of nd and before the socket connects.
+// dial sets c after the hook of nd and before the socket connects, all but
+// SO_KEEPALIVE, which net sets once it has connected. That arms the timer after a
+// simultaneous open too, which skips where a connect does so itself
+// (tcp_finish_connect in net/ipv4/tcp_input.c). On a socket that has
+// SO_KEEPALIVE already, as a hook may have set it, it would arm nothing.
+//
 // ControlContext takes precedence over Control, as in net.
 func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
 	hookContext, hook := nd.ControlContext, nd.Control
+	turnOff := c.Disable || hookContext != nil || hook != nil
+	nd.KeepAliveConfig = net.KeepAliveConfig{Enable: !c.Disable, Idle: -1, Interval: -1, Count: -1} // sets no timing
 	nd.ControlContext = func(ctx context.Context, network, address string, rc syscall.RawConn) error {
 		var err error
 		if hookContext != nil {
@@ -30,7 +37,12 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 		if err != nil {
 			return err
 		}
-		return setUnconnected(rc, c)
+		return sockopt.RawControl(rc, func(fd uintptr) error {
+			if err := setNonzero(fd, c); err != nil || !turnOff {
+				return err
+			}
+			return sockopt.KeepAlive.Set(fd, 0)
+		})
 	}
 	return nd.DialContext(ctx, network, address)
 }
@@ -105,20 +117,28 @@ func isTCPSocket(socket syscall.Conn) bool {
 
 func isMPTCPSocket(socket syscall.Conn) bool { return protocol(socket) == unix.IPPROTO_MPTCP }
 
-// setUnconnected sets the options whose field is not zero. The others follow
-// the sysctl.
+// setUnconnected sets c on a socket that is neither connected nor listening.
 func setUnconnected(rc syscall.RawConn, c Config) error {
 	return sockopt.RawControl(rc, func(fd uintptr) error {
-		for i := len(options) - 1; i >= 0; i-- {
-			o := &options[i]
-			if value := o.value(c); value != 0 {
-				if err := o.Set(fd, value); err != nil {
-					return err
-				}
-			}
+		if err := setNonzero(fd, c); err != nil {
+			return err
 		}
 		return setKeepAlive(fd, c)
 	})
+}
+
+// setNonzero sets the options whose field is not zero. The others follow the
+// sysctl.
+func setNonzero(fd uintptr, c Config) error {
+	for i := len(options) - 1; i >= 0; i-- {
+		o := &options[i]
+		if value := o.value(c); value != 0 {
+			if err := o.Set(fd, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // setConnected sets the options of a connection that was just made. c is

@@ -56,10 +56,14 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPIDLE
-		setsockopt SO_KEEPALIVE
 		getsockopt SO_ERROR
-		setsockopt TCP_NODELAY`},
+		setsockopt TCP_NODELAY
+		setsockopt SO_KEEPALIVE`},
 	{"dial with the zero Config", traceDial(new(keepalive.Dialer)), `
+		getsockopt SO_ERROR
+		setsockopt TCP_NODELAY
+		setsockopt SO_KEEPALIVE`},
+	{"dial with Disable", traceDial(&keepalive.Dialer{Config: keepalive.Config{Disable: true}}), `
 		setsockopt SO_KEEPALIVE
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY`},

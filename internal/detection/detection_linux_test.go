@@ -5,7 +5,9 @@ package detection
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -107,4 +109,46 @@ func TestUserTimeoutBoundsConnecting(t *testing.T) {
 	tcptest.AssertWithin(t, since, 2*time.Second, 2500*time.Millisecond)
 	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 	assert.False(t, keepalive.IsPeerLost(err), "there was none to lose")
+}
+
+// A simultaneous open (RFC 9293, section 3.5) skips the point at which a connect
+// arms the timer (tcp_finish_connect in net/ipv4/tcp_input.c). A socket that
+// connects to itself does nothing else.
+func TestSimultaneousOpen(t *testing.T) {
+	t.Parallel()
+	self := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5432}
+	for name, nd := range map[string]net.Dialer{
+		"alone": {},
+		"after a hook that turns keepalive on": {Control: func(_, _ string, rc syscall.RawConn) error {
+			tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			nd.LocalAddr, nd.Timeout = self, time.Minute
+			since := time.Now()
+			conn, err := (&keepalive.Dialer{NetDialer: &nd, Config: tcptest.Quick}).Dial("tcp4", self.String())
+			require.NoError(t, err)
+			defer conn.Close()
+			dropAll(t, conn)
+			err = tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, 4*time.Second, 4500*time.Millisecond)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		})
+	}
+}
+
+// dropAll makes the kernel drop all that arrives at conn, which goes on sending.
+func dropAll(t *testing.T, conn net.Conn) {
+	t.Helper()
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	tcptest.Control(t, conn, func(fd uintptr) {
+		err := unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+		if errors.Is(err, os.ErrPermission) {
+			netlab.Skip(t, os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err))
+		}
+		require.NoError(t, err)
+	})
 }

@@ -264,3 +264,19 @@ func TestOptionThatTheKernelLacks(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
 	assert.Regexp(t, `^dial tcp4? 127\.0\.0\.1:\d+: keepalive: (setsockopt TCP_KEEPCNT: |TCP_KEEPCNT on linux: set .*)protocol not available$`, err)
 }
+
+// What a hook of the caller sets is overridden.
+func TestDialerOverridesAHook(t *testing.T) {
+	t.Parallel()
+	hook := func(_, _ string, rc syscall.RawConn) error {
+		tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 99)
+		return nil
+	}
+	for _, disable := range []bool{false, true} {
+		c := keepalive.Config{Disable: disable, Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+		d := &keepalive.Dialer{NetDialer: &net.Dialer{Control: hook}, Config: c}
+		conn, _ := tcptest.Pair(t, d, tcptest.PlainListen(t, "tcp4"))
+		tcptest.AssertOptions(t, c, conn)
+	}
+}
