@@ -325,9 +325,9 @@ func isTCP(network string) bool {
 // Every option is set. A zero Idle, Interval or Count is set to the value of
 // [SystemDefaults], since net has set options of its own by then and the kernel
 // cannot unset one. A default that no socket accepts is an error that names the
-// sysctl. The defaults are those of the calling thread's network namespace,
-// even for a connection of another one. A zero UserTimeout is set to off. A
-// zero MaxRTO leaves the option as it is.
+// sysctl, or with Disable leaves the option as it is. The defaults are those of
+// the calling thread's network namespace, even for a connection of another one.
+// A zero UserTimeout is set to off. A zero MaxRTO leaves the option as it is.
 //
 // An option that the socket lacks returns an error and leaves the socket as it
 // was. An option that is refused for another reason, as a seccomp filter may,

@@ -169,22 +169,21 @@ func setAll(fd uintptr, c Config, setIdle bool) error {
 	for i := len(options) - 1; i >= 0; i-- {
 		o := &options[i]
 		if o.Option == sockopt.KeepIdle {
-			continue
+			if err := setKeepAlive(fd, c); err != nil || !setIdle {
+				return err
+			}
 		}
 		if err := o.setResolved(fd, o.value(c)); err != nil {
 			return err
 		}
 	}
-	if err := setKeepAlive(fd, c); err != nil || !setIdle {
-		return err
-	}
-	return sockopt.KeepIdle.Set(fd, int(roundUp(c.Idle, time.Second)))
+	return nil
 }
 
 // setResolved sets the option to a value that is zero only where that means off
 // or no change.
 func (o *option) setResolved(fd uintptr, value int) error {
-	if value == 0 && o.zero == unchanged {
+	if value == 0 && o.zero != off {
 		return nil
 	}
 	err := o.Set(fd, value)
@@ -220,11 +219,11 @@ func changesTimer(fd uintptr, c Config) (bool, error) {
 		return true, err
 	}
 	idle, err := sockopt.KeepIdle.Get(fd)
-	if err != nil || int64(idle) != roundUp(c.Idle, time.Second) {
+	if err != nil || time.Duration(idle)*time.Second != c.Idle {
 		return true, err
 	}
 	interval, err := sockopt.KeepIntvl.Get(fd)
-	return int64(interval) != roundUp(c.Interval, time.Second), err
+	return time.Duration(interval)*time.Second != c.Interval, err
 }
 
 // isOverdue reports whether a probe would have been sent by now if the timer
@@ -303,16 +302,19 @@ func (o *option) ofNewSocket() (int, error) {
 }
 
 // resolve fills in the system's defaults, which have to be set like any other
-// value, and rounds up. It returns an error for a default that no socket
-// accepts.
+// value, and rounds up. A default that no socket accepts is an error. With
+// Disable it does not matter, and stays zero: setResolved leaves it out.
 func resolve(c Config) (Config, error) {
 	resolved := c.Effective()
 	for i := range options {
 		o := &options[i]
 		value := o.value(resolved)
 		if o.zero == systemDefault && o.get(c) == 0 && !o.accepts(int64(value)) {
-			return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
-				o.sysctl, value, o.min, o.max, o.field)
+			if !c.Disable {
+				return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
+					o.sysctl, value, o.min, o.max, o.field)
+			}
+			value = 0
 		}
 		resolved = o.withValue(resolved, value)
 	}

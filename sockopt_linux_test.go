@@ -135,6 +135,23 @@ func TestSysctlThatNoSocketAccepts(t *testing.T) {
 			assert.ErrorContains(t, tcptest.Err(keepalive.NewListener(ln, keepalive.Config{})), tt.says)
 			assert.ErrorContains(t, tcptest.Err(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)(t.Context(), "tcp", ln.Addr().String())), tt.says)
 
+			off := keepalive.Config{Disable: true, UserTimeout: time.Minute}
+			require.NoError(t, off.Apply(conn), "it does not matter while keepalive is off")
+			wrapped, err := keepalive.NewListener(ln, off)
+			require.NoError(t, err)
+			_, accepted := tcptest.Pair(t, new(net.Dialer), wrapped)
+			want := keepalive.Config{Disable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9, UserTimeout: time.Minute}
+			switch { // what can't be set stays as net has it
+			case tt.instead.Idle != 0:
+				want.Idle = before.Idle
+			case tt.instead.Interval != 0:
+				want.Interval = before.Interval
+			default:
+				want.Count = before.Count
+			}
+			tcptest.AssertOptions(t, want, conn)
+			tcptest.AssertOptions(t, want, accepted)
+
 			assert.NoError(t, tt.instead.Apply(conn))
 			fresh, _ := tcptest.Pair(t, new(keepalive.Dialer), ln)
 			assert.False(t, tcptest.Options(t, fresh).Disable, "what is not written can't be refused")
