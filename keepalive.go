@@ -336,16 +336,26 @@ func isTCP(network string) bool {
 //
 // The policy counts from then on, whatever the connection did before: a peer
 // that is silent is noticed within DetectionTime of the last segment that
-// arrived from it, or of the call if that is later. Where the policy is another
-// one and nothing has been heard for Idle, Apply sends a probe at once. Where
-// Count probes are out already, that ends the connection. Applying an equal
-// policy sends no probe that is not due. A UserTimeout or MaxRTO that is
-// applied while data is in flight counts from the next retransmission.
+// arrived from it, or of the call if that is later. Where Idle or Interval
+// changes, or keepalive was off, and nothing has been heard for Idle, Apply
+// sends a probe at once. Applying an equal policy sends no probe that is not
+// due. A UserTimeout or MaxRTO that is applied while data is in flight counts
+// from the next retransmission.
 //
-// There is one case that Apply cannot see. Where a sysctl was lowered that the
+// Probes that are unanswered by then count towards the new Count, and only an
+// answer clears them. Where they reach Count, the connection ends in place of
+// its next probe, even if the peer could answer again. With a UserTimeout one
+// is enough, once that time has passed.
+//
+// There are two cases that Apply cannot see. Where a sysctl was lowered that the
 // connection followed, and the policy equals what it follows now, the timer may
 // still be armed with the old value if the peer has not been heard for Idle. It
-// then counts once more.
+// then counts once more. And a timer that was never armed, as [Config.Control]
+// describes, is armed by an equal policy whose Interval is longer than Idle only
+// once nothing has been heard for 9/8 × Interval.
+//
+// Apply returns nil for a connection that the peer has reset or that the kernel
+// has given up: [Stat] tells.
 //
 // On other systems a zero field is left as it is, which on connections that
 // net opened is 15 s, 15 s and 9 by default. Options that were set before one

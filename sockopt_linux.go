@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"syscall"
@@ -231,7 +232,14 @@ func changesTimer(fd uintptr, c Config) (bool, error) {
 // timer has not fired since, or a sysctl that was lowered since.
 //
 // A timer may be 1/8 late. After an answered probe it is armed with Interval.
+//
+// The kernel counts probes in 8 bits (icsk_probes_out), which can wrap with a
+// UserTimeout. Once they may have, nothing is known.
 func isOverdue(info *unix.TCPInfo, c Config) bool {
+	silent := sinceHeard(info)
+	if c.UserTimeout != 0 && silent >= c.Idle+math.MaxUint8*c.Interval {
+		return false
+	}
 	due := c.Idle + time.Duration(info.Probes)*c.Interval
 	if info.Probes == 0 {
 		if c.Interval <= c.Idle {
@@ -239,7 +247,7 @@ func isOverdue(info *unix.TCPInfo, c Config) bool {
 		}
 		due = c.Interval
 	}
-	return sinceHeard(info) > due*9/8+tolerance
+	return silent > due*9/8+tolerance
 }
 
 // tolerance covers the tick of the kernel's clock and the time until a timer

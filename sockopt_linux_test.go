@@ -262,6 +262,7 @@ func TestStatOfEnds(t *testing.T) {
 	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, peer.Close())
 	awaitClosed(conn)
+	assert.NoError(t, tcptest.Quick.Apply(conn), "there is nothing left to probe")
 	err = tcptest.Read(conn)
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
 	assert.False(t, keepalive.IsPeerLost(err))

@@ -183,3 +183,70 @@ func TestApplyAgainSendsNoProbe(t *testing.T) {
 		})
 	}
 }
+
+// Probes that are out count towards the new Count, until the peer answers one.
+func TestProbesThatAreOutCount(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	const s = time.Second
+	before := keepalive.Config{Idle: s, Interval: s, Count: 20}
+	for _, tt := range []struct {
+		policy keepalive.Config
+		ends   bool
+	}{
+		{keepalive.Config{Idle: 8 * s, Interval: s, Count: 3}, true},
+		{keepalive.Config{Idle: 8 * s, Interval: s, Count: 4}, true},
+		{keepalive.Config{Idle: 8 * s, Interval: s, Count: 9}, false},
+		{keepalive.Config{Idle: 8 * s, Interval: s, Count: 9, UserTimeout: 5 * s}, true},
+		{keepalive.Config{Idle: 8 * s, Interval: s, Count: 3, UserTimeout: 20 * s}, false},
+	} {
+		t.Run(tt.policy.String(), func(t *testing.T) {
+			t.Parallel()
+			conn, peer := pairOf(t, before)
+			since := tcptest.Silence(t, conn, peer)
+			tcptest.Await(t, "four probes", func() bool { return tcptest.TCPInfo(t, conn).Probes >= 4 })
+			require.NoError(t, tt.policy.Apply(conn)) // no probe is due before 8 s
+			require.NoError(t, netlab.Wake(peer))
+			if !tt.ends {
+				tcptest.AssertOpenUntil(t, conn, since.Add(12*s))
+				assert.Zero(t, tcptest.TCPInfo(t, conn).Probes, "the peer has answered")
+				return
+			}
+			err := tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, 8*s, 9*s+500*time.Millisecond)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT, "unasked")
+		})
+	}
+}
+
+// Another policy sends a probe at once where it arms the timer anew, and the
+// peer has not been heard for Idle.
+func TestApplyProbesAtOnce(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	const s = time.Second
+	before := keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 9}
+	for _, tt := range []struct {
+		policy keepalive.Config
+		probes uint32
+	}{
+		{before, 0},
+		{keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 5}, 0},
+		{keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 9, UserTimeout: time.Hour}, 0},
+		{keepalive.Config{Idle: 2 * s, Interval: 14 * s, Count: 9}, 1},
+		{keepalive.Config{Idle: s, Interval: 15 * s, Count: 9}, 1},
+		{keepalive.Config{Idle: time.Minute, Interval: 15 * s, Count: 9}, 0},
+	} {
+		t.Run(tt.policy.String(), func(t *testing.T) {
+			t.Parallel()
+			conn, peer := pairOf(t, before)
+			netlab.MustSilence(t, peer)
+			tcptest.Await(t, "a probe", func() bool { return tcptest.TCPInfo(t, conn).Probes == 1 })
+			sent := tcptest.TCPInfo(t, conn).Segs_out
+			require.NoError(t, tt.policy.Apply(conn))
+			tcptest.Await(t, "the probe", func() bool { return tcptest.TCPInfo(t, conn).Segs_out >= sent+tt.probes })
+			tcptest.AssertOpenUntil(t, conn, time.Now().Add(500*time.Millisecond))
+			assert.Equal(t, sent+tt.probes, tcptest.TCPInfo(t, conn).Segs_out)
+		})
+	}
+}
