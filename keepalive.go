@@ -109,7 +109,8 @@ type Config struct {
 	//
 	// The kernel gives up after tcp_retries2 retransmissions, so MaxRTO
 	// bounds the time that data to a dead peer goes unnoticed: see
-	// [Config.UnackedTime]. Unlike UserTimeout it spares a live peer that
+	// [Config.UnackedTime], and for a peer that retracts its window the
+	// exception there. Unlike UserTimeout it spares a live peer that
 	// stops reading. It also bounds how long data waits for the next
 	// retransmission once a path that was cut off is back. On a path that
 	// is only slow it costs retransmissions.
@@ -237,8 +238,8 @@ func roundUp(d, unit time.Duration) int64 {
 }
 
 // Validate returns an error for the first field that no socket accepts. It
-// names the field, the value and the range. Every function of this package
-// that takes a Config validates it before anything else.
+// names the field, the value and the range. What sets a Config or writes it as
+// text calls Validate before anything else, except for [Config.String].
 func (c Config) Validate() error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("keepalive: %w", err)

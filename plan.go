@@ -74,10 +74,21 @@ func wholeSeconds(d time.Duration) int64 { return roundUp(d, time.Second) }
 // the 1/8 that its timers may be late. With a UserTimeout the last
 // retransmission timeout is cut short to end in time.
 //
-// UnackedTime returns false on systems other than Linux, and where
-// tcp_retries2 can't be read. Both sysctls are those of the network namespace
-// of the calling thread.
+// There is one exception. A peer that retracts its window to zero while data is
+// in flight, as Linux may with tcp_shrink_window, and then falls silent, is
+// given up at the first retransmission after 2 × MaxRTO, if that is sooner. It
+// counts from the last segment that arrived (tcp_rtx_probe0_timed_out in
+// net/ipv4/tcp_timer.c). With the defaults this is four minutes.
+//
+// UnackedTime returns false on systems other than Linux, where tcp_retries2
+// can't be read, and for a UserTimeout or MaxRTO that no socket accepts. Both
+// sysctls are those of the network namespace of the calling thread.
 func (c Config) UnackedTime() (d time.Duration, ok bool) {
+	for i := range options {
+		if o := &options[i]; o.zero != systemDefault && o.validate(c) != nil {
+			return 0, false
+		}
+	}
 	if c.UserTimeout != 0 {
 		return wholeMilliseconds(c.UserTimeout), true
 	}
@@ -91,9 +102,7 @@ func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	return modelTimeout(retries, maxRTO), true
 }
 
-// wholeMilliseconds rounds d up, as far as there is a Duration for it.
 func wholeMilliseconds(d time.Duration) time.Duration {
-	d = min(d, math.MaxInt64/time.Millisecond*time.Millisecond)
 	return time.Duration(roundUp(d, time.Millisecond)) * time.Millisecond
 }
 

@@ -321,9 +321,11 @@ func TestUnackedTime(t *testing.T) {
 	assertUnacked(keepalive.Config{MaxRTO: 2 * s}, 27*s)
 	assertUnacked(keepalive.Config{MaxRTO: 120 * s}, 924600*ms)
 	assertUnacked(keepalive.Config{MaxRTO: 2 * s, UserTimeout: 10 * s}, 10*s)
-	// What no socket accepts does not matter, as long as nothing panics.
-	assertUnacked(keepalive.Config{MaxRTO: -1}, 14400*ms)
-	assertUnacked(keepalive.Config{MaxRTO: math.MaxInt64}, 924600*ms)
+	for _, c := range []keepalive.Config{{MaxRTO: -1}, {MaxRTO: math.MaxInt64}, {UserTimeout: -s}, {UserTimeout: math.MaxInt64}, {UserTimeout: s, MaxRTO: ms}} {
+		_, ok := c.UnackedTime()
+		assert.False(t, ok, "%v, which no socket accepts", c)
+	}
+	assertUnacked(keepalive.Config{Idle: -1, MaxRTO: s}, 14400*ms)
 	netlab.Sysctl(t, "tcp_retries2", "0")
 	assertUnacked(keepalive.Config{}, 200*ms)
 	netlab.Sysctl(t, "tcp_retries2", "255")

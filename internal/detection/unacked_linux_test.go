@@ -131,3 +131,37 @@ func TestPlanWithSlowReadsIsInTime(t *testing.T) {
 		})
 	}
 }
+
+// A peer that retracts its window while data is in flight, and falls silent, is
+// given up at the first retransmission after 2 × MaxRTO.
+func TestRetractedWindow(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedMaxRTO(t)
+	for _, c := range []keepalive.Config{{MaxRTO: time.Second}, {MaxRTO: time.Second, UserTimeout: 10 * time.Second}} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			netlab.Sysctl(t, "tcp_shrink_window", "1")
+			conn, peer := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, "tcp4"))
+			_, err := conn.Write(make([]byte, 3000)) // more than the buffer will hold
+			require.NoError(t, err)
+			tcptest.AwaitAcked(t, conn)
+			dropAll(t, peer)
+			require.NoError(t, tcptest.Write(conn))
+			require.NoError(t, peer.(*net.TCPConn).SetReadBuffer(1))
+			since := time.Now()
+			require.NoError(t, tcptest.Write(peer)) // announces no window
+			require.NoError(t, tcptest.Read(conn))
+			netlab.MustSilence(t, peer.(*net.TCPConn))
+
+			d, ok := c.UnackedTime()
+			require.True(t, ok)
+			least := 2 * c.MaxRTO
+			most := least + c.MaxRTO*9/8 + 500*time.Millisecond
+			require.Less(t, most, d)
+			err = tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, least, most)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		})
+	}
+}
