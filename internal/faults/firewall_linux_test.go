@@ -5,6 +5,7 @@ package faults
 import (
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,31 @@ func TestPlanKeepsThePath(t *testing.T) {
 				tcptest.AssertOpenUntil(t, server, time.Now().Add(time.Second))
 			})
 		}
+	}
+}
+
+// RFC 1122, section 4.2.3.9, has ICMP protocol unreachable end a connection. On
+// Linux it is a soft error like any other.
+func TestProtocolUnreachable(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{Unknown: "reject with icmp type prot-unreachable"})
+	inFlight := func(c keepalive.Config) (conn net.Conn, since time.Time) {
+		conn, peer := dialAcross(t, lab, "tcp4", (&keepalive.Dialer{Config: c}).DialContext)
+		tcptest.Exchange(t, conn, peer)
+		lab.Forget(t)
+		since = time.Now()
+		require.NoError(t, tcptest.Write(conn))
+		return conn, since
+	}
+	for _, c := range []keepalive.Config{{}, tcptest.Supported(keepalive.Config{UserTimeout: 3 * time.Second})} {
+		conn, since := inFlight(c)
+		if c.UserTimeout == 0 {
+			tcptest.AssertOpenUntil(t, conn, since.Add(3*time.Second))
+			continue
+		}
+		err := tcptest.Read(conn)
+		tcptest.AssertWithin(t, since, c.UserTimeout, c.UserTimeout*3/2+500*time.Millisecond)
+		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
 	}
 }
 
