@@ -196,7 +196,7 @@ func TestWrapDialClosesWhatItCannotTune(t *testing.T) {
 
 	nothing := keepalive.Config{}.WrapDial(func(context.Context, string, string) (net.Conn, error) { return nil, nil })
 	_, err = nothing(t.Context(), "tcp", "x:1")
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.EqualError(t, err, "dial tcp x:1: keepalive: got nil, want a connection")
 
 	_, err = keepalive.Config{}.WrapDial(nil)(t.Context(), "tcp", "x:1")
 	assert.EqualError(t, err, "keepalive: WrapDial needs a dial function, got nil")

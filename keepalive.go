@@ -50,8 +50,9 @@ import (
 // tcp(7): 7200 s, 75 s and 9 unless the operator changed them.
 //
 // A setting that the system does not support returns an error that names the
-// system and the option and matches [errors.ErrUnsupported], before anything
-// happens where that is known. Linux supports all of them. Unsupported are:
+// option and matches [errors.ErrUnsupported], before anything happens where
+// that is known. Linux supports all of them, MaxRTO since 6.15. Unsupported
+// are:
 //
 //   - UserTimeout and MaxRTO, on every other system
 //   - Idle, Interval and Count, on OpenBSD
@@ -398,25 +399,21 @@ func Get(conn net.Conn) (Config, error) {
 	return get(socket)
 }
 
-// readOptions returns the policy that the socket holds. TCP options come first:
-// other sockets than TCP's have SO_KEEPALIVE.
-func readOptions(socket syscall.Conn) (Config, error) {
-	var c Config
-	err := sockopt.Control(socket, func(fd uintptr) error {
-		for i := range options {
-			o := &options[i]
-			value, err := o.Get(fd)
-			if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
-				return err
-			}
-			if value != o.unset {
-				c = o.withValue(c, value)
-			}
+// readOptions returns the policy that the socket fd holds. TCP options come
+// first: other sockets than TCP's have SO_KEEPALIVE.
+func readOptions(fd uintptr) (c Config, err error) {
+	for i := range options {
+		o := &options[i]
+		value, err := o.Get(fd)
+		if err != nil && (o.zero == systemDefault || !errors.Is(err, errors.ErrUnsupported)) {
+			return c, err
 		}
-		on, err := sockopt.KeepAlive.Get(fd)
-		c.Disable = on == 0 // the BSDs and macOS return 8 for on
-		return err
-	})
+		if value != o.unset {
+			c = o.withValue(c, value)
+		}
+	}
+	on, err := sockopt.KeepAlive.Get(fd)
+	c.Disable = on == 0 // the BSDs and macOS return 8 for on
 	return c, err
 }
 
@@ -430,12 +427,16 @@ func readOptions(socket syscall.Conn) (Config, error) {
 // where it is no TCP socket, and where [Get] is unsupported. It matches
 // [net.ErrClosed] where ln is closed.
 func GetListener(ln net.Listener) (Config, error) {
-	if l, ok := ln.(*Listener); ok && l != nil {
-		ln = l.inner
+	if ln == nil {
+		return Config{}, errors.New("keepalive: GetListener needs a listener, got nil")
 	}
-	socket, ok := ln.(syscall.Conn)
+	inner := innermost(ln)
+	if inner == nil {
+		return Config{}, errZeroListener
+	}
+	socket, ok := inner.(syscall.Conn)
 	if !ok {
-		return Config{}, fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn: %w", ln, errors.ErrUnsupported)
+		return Config{}, fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn: %w", inner, errors.ErrUnsupported)
 	}
 	return get(socket)
 }
@@ -446,6 +447,13 @@ func unwrap(conn net.Conn) (syscall.Conn, error) {
 	inner := conn
 	for range 16 { // a NetConn method may lead back to its own connection
 		switch c := inner.(type) {
+		case nil:
+			return nil, errNilConn
+		case *net.TCPConn:
+			if c == nil { // its SyscallConn would panic
+				return nil, errNilConn
+			}
+			return c, nil
 		case syscall.Conn:
 			return c, nil
 		case interface{ NetConn() net.Conn }:
@@ -456,6 +464,8 @@ func unwrap(conn net.Conn) (syscall.Conn, error) {
 	}
 	return nil, noSocket(conn)
 }
+
+var errNilConn = errors.New("keepalive: got nil, want a connection")
 
 func noSocket(conn net.Conn) error {
 	return fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn or NetConn: %w", conn, errors.ErrUnsupported)

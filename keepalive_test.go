@@ -83,16 +83,26 @@ func TestUnwrapNothing(t *testing.T) {
 	defer left.Close()
 	defer right.Close()
 	for name, conn := range map[string]net.Conn{
-		"nil":                      nil,
 		"net.Pipe":                 left,
 		"hidden":                   struct{ net.Conn }{left},
 		"wrapped net.Pipe":         tcptest.Wrap(left),
-		"wrapped nil":              tcptest.Wrap(nil),
 		"twice wrapped":            tcptest.Wrap(tcptest.Wrap(left)),
 		"wrapped in itself":        ouroboros{},
 		"tls.Conn over a net.Pipe": tls.Client(left, &tls.Config{ServerName: "x"}),
 	} {
 		unsupported(t, name, conn)
+	}
+}
+
+func TestNilConnection(t *testing.T) {
+	for _, conn := range []net.Conn{nil, (*net.TCPConn)(nil), tcptest.Wrap(nil)} {
+		for _, err := range []error{
+			keepalive.Config{}.Apply(conn),
+			tcptest.Err(keepalive.Get(conn)),
+			tcptest.Err(keepalive.Stat(conn)),
+		} {
+			assert.EqualError(t, err, "keepalive: got nil, want a connection", "%#v", conn)
+		}
 	}
 }
 

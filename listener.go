@@ -73,8 +73,9 @@ type Listener struct {
 // Listener, and a Listener around a TLS listener.
 //
 // It returns an error if c is invalid, or if ln's connections are known to lack
-// an option: UserTimeout on an MPTCP listener, which is what [net.Listen] opens
-// on Linux where the kernel has MPTCP, and any policy on one before Linux 6.10.
+// an option: UserTimeout and MaxRTO on an MPTCP listener, which is what
+// [net.Listen] opens on Linux where the kernel has MPTCP, and any policy on one
+// before Linux 6.10, but for stable releases that have the options.
 func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if ln == nil {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
@@ -87,11 +88,23 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 		return nil, err
 	}
 	if addr := ln.Addr(); addr != nil && isTCP(addr.Network()) {
-		if err := checkListener(ln, c); err != nil {
+		if err := checkListener(innermost(ln), c); err != nil {
 			return nil, err
 		}
 	}
 	return &Listener{inner: ln, config: resolved, unresolved: err}, nil
+}
+
+// innermost returns the listener within those of this package, nil for a zero
+// [Listener].
+func innermost(ln net.Listener) net.Listener {
+	for {
+		l, ok := ln.(*Listener)
+		if !ok || l == nil {
+			return ln
+		}
+		ln = l.inner
+	}
 }
 
 func isUnix(ln net.Listener) bool {

@@ -55,6 +55,7 @@ func TestZeroListener(t *testing.T) {
 	assert.EqualError(t, tcptest.Err(ln.Accept()), says)
 	assert.EqualError(t, ln.Close(), says)
 	assert.Nil(t, ln.Addr())
+	assert.EqualError(t, tcptest.Err(keepalive.GetListener(&ln)), says)
 }
 
 func TestAcceptPassesOverTheDead(t *testing.T) {
@@ -77,7 +78,7 @@ func TestAcceptOfNothing(t *testing.T) {
 	ln, err := keepalive.NewListener(&tcptest.FakeListener{Listener: tcptest.PlainListen(t, "tcp"), Conns: []net.Conn{nil}}, keepalive.Config{})
 	require.NoError(t, err)
 	_, err = ln.Accept()
-	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.ErrorContains(t, err, "keepalive: got nil, want a connection")
 }
 
 func TestListenersAreSafeForConcurrentUse(t *testing.T) {

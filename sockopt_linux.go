@@ -74,26 +74,28 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 
 // checkListener returns an error if the connections that ln accepts are known
 // to lack an option that c sets: MPTCP lacks TCP_USER_TIMEOUT and
-// TCP_RTO_MAX_MS, and all TCP options before Linux 6.10.
+// TCP_RTO_MAX_MS, and before Linux 6.10 all TCP options, but for stable
+// releases that have them.
 func checkListener(ln net.Listener, c Config) error {
 	socket, ok := ln.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	err := sockopt.Control(socket, func(fd uintptr) error {
+	return sockopt.Control(socket, func(fd uintptr) error {
 		for i := range options {
 			o := &options[i]
-			if _, err := o.Get(fd); err != nil && (o.value(c) != 0 || o.zero == systemDefault) {
-				return err
+			_, err := o.Get(fd)
+			if err == nil || o.value(c) == 0 && o.zero != systemDefault {
+				continue
 			}
+			if protocol(fd) == unix.IPPROTO_MPTCP {
+				return fmt.Errorf("%w: the listener uses MPTCP, want one of keepalive.ListenConfig, "+
+					"or of a net.ListenConfig with SetMultipathTCP(false)", err)
+			}
+			return explain(fd, err)
 		}
 		return nil
 	})
-	if err != nil && isMPTCPSocket(socket) {
-		return fmt.Errorf("%w: the listener uses MPTCP, want one of keepalive.ListenConfig, "+
-			"or of a net.ListenConfig with SetMultipathTCP(false)", err)
-	}
-	return err
 }
 
 // value returns what c sets the option to, 0 where it leaves it out.
@@ -101,22 +103,46 @@ func (o *option) value(c Config) int {
 	return int(roundUp(time.Duration(o.get(c)), o.unit))
 }
 
-// protocol returns SO_PROTOCOL of socket, 0 where that can't be read.
-func protocol(socket syscall.Conn) (protocol int) {
-	sockopt.Control(socket, func(fd uintptr) error {
-		var err error
-		protocol, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+// protocol returns SO_PROTOCOL, 0 where that can't be read.
+func protocol(fd uintptr) int {
+	p, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return p
+}
+
+// explain adds to the error of an option that fd lacks why that is.
+func explain(fd uintptr, err error) error {
+	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
-	})
-	return protocol
+	}
+	switch protocol(fd) {
+	case 0:
+		return err
+	case unix.IPPROTO_MPTCP:
+		return fmt.Errorf("%w: the socket uses MPTCP, want plain TCP", err)
+	case unix.IPPROTO_TCP:
+		if refused, ok := errors.AsType[*sockopt.Error](err); ok && refused.Option == sockopt.MaxRTO.Name {
+			return fmt.Errorf("%w: Linux before 6.15 lacks it", err)
+		}
+		return err
+	default:
+		return fmt.Errorf("%w: not a TCP socket", err)
+	}
 }
 
 func isTCPSocket(socket syscall.Conn) bool {
-	p := protocol(socket)
-	return p == unix.IPPROTO_TCP || p == unix.IPPROTO_MPTCP
+	return isOf(socket, unix.IPPROTO_TCP) || isMPTCPSocket(socket)
 }
 
-func isMPTCPSocket(socket syscall.Conn) bool { return protocol(socket) == unix.IPPROTO_MPTCP }
+func isMPTCPSocket(socket syscall.Conn) bool { return isOf(socket, unix.IPPROTO_MPTCP) }
+
+func isOf(socket syscall.Conn, proto int) bool {
+	is := false
+	sockopt.Control(socket, func(fd uintptr) error {
+		is = protocol(fd) == proto
+		return nil
+	})
+	return is
+}
 
 // setUnconnected sets c on a socket that is neither connected nor listening.
 func setUnconnected(rc syscall.RawConn, c Config) error {
@@ -135,7 +161,7 @@ func setNonzero(fd uintptr, c Config) error {
 		o := &options[i]
 		if value := o.value(c); value != 0 {
 			if err := o.Set(fd, value); err != nil {
-				return err
+				return explain(fd, err)
 			}
 		}
 	}
@@ -175,7 +201,7 @@ func setAll(fd uintptr, c Config, setIdle bool) error {
 			}
 		}
 		if err := o.setResolved(fd, o.value(c)); err != nil {
-			return err
+			return explain(fd, err)
 		}
 	}
 	return nil
@@ -266,7 +292,14 @@ func setKeepAlive(fd uintptr, c Config) error {
 	return sockopt.KeepAlive.Set(fd, 1)
 }
 
-func get(socket syscall.Conn) (Config, error) { return readOptions(socket) }
+func get(socket syscall.Conn) (Config, error) {
+	var c Config
+	err := sockopt.Control(socket, func(fd uintptr) (err error) {
+		c, err = readOptions(fd)
+		return explain(fd, err)
+	})
+	return c, err
+}
 
 func systemDefaults() Config {
 	var c Config
@@ -366,7 +399,7 @@ var statCalls = sync.Pool{New: func() any {
 	call := new(statCall)
 	call.run = func(fd uintptr) {
 		var info unix.TCPInfo
-		call.err = sockopt.TCPInfo(fd, &info)
+		call.err = explain(fd, sockopt.TCPInfo(fd, &info))
 		call.status = statusOf(&info)
 	}
 	return call

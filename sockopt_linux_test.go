@@ -76,7 +76,7 @@ func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {
 	err := keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: time.Second}.Apply(conn)
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 	if !tcptest.Portable {
-		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available")
+		assert.EqualError(t, err, "keepalive: setsockopt TCP_USER_TIMEOUT: protocol not available: the socket uses MPTCP, want plain TCP")
 		var errno syscall.Errno
 		require.ErrorAs(t, err, &errno)
 		assert.Equal(t, unix.ENOPROTOOPT, errno)
@@ -182,7 +182,7 @@ func TestErrorOfControl(t *testing.T) {
 	_, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 	if !tcptest.Portable {
-		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available")
+		assert.ErrorContains(t, err, "keepalive: setsockopt TCP_KEEPCNT: protocol not available: not a TCP socket")
 		assert.ErrorIs(t, err, syscall.ENOPROTOOPT)
 	} else {
 		assert.ErrorContains(t, err, "keepalive: TCP_KEEPCNT before a socket is connected on linux: unsupported operation")
@@ -192,6 +192,61 @@ func TestErrorOfControl(t *testing.T) {
 	pc, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	pc.Close()
+}
+
+// An error says what the socket is, where that is why.
+func TestErrorOfAnotherSocket(t *testing.T) {
+	t.Parallel()
+	conn, err := net.Dial("udp4", "127.0.0.1:9")
+	require.NoError(t, err)
+	defer conn.Close()
+	for call, err := range map[string]error{
+		"setsockopt TCP_KEEPCNT":  tcptest.Quick.Apply(conn),
+		"getsockopt TCP_KEEPIDLE": tcptest.Err(keepalive.Get(conn)),
+		"getsockopt TCP_INFO":     tcptest.Err(keepalive.Stat(conn)),
+	} {
+		assert.ErrorIs(t, err, errors.ErrUnsupported, call)
+		if !tcptest.Portable {
+			assert.Regexp(t, "^keepalive: "+call+": .*: not a TCP socket$", err)
+		}
+	}
+}
+
+// lacking is a TCP connection of a kernel that lacks the options. What sets them
+// gets a UDP socket, which does.
+type lacking struct {
+	*net.TCPConn
+	instead *net.UDPConn
+}
+
+func (l *lacking) SyscallConn() (syscall.RawConn, error) {
+	if l.instead == nil {
+		return l.TCPConn.SyscallConn()
+	}
+	defer func() { l.instead = nil }()
+	return l.instead.SyscallConn()
+}
+
+func (*lacking) SetKeepAliveConfig(net.KeepAliveConfig) error { return unix.ENOPROTOOPT } // portable
+
+// What would fail for every connection ends the loop of the server.
+func TestAcceptWhereTheKernelLacksAnOption(t *testing.T) {
+	t.Parallel()
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer udp.Close()
+	plain := tcptest.PlainListen(t, "tcp4")
+	inner := &tcptest.FakeListener{Listener: plain}
+	for range 2 {
+		_, accepted := tcptest.Pair(t, new(net.Dialer), plain)
+		inner.Conns = append(inner.Conns, &lacking{accepted.(*net.TCPConn), udp})
+	}
+	ln, err := keepalive.NewListener(inner, tcptest.Quick)
+	require.NoError(t, err)
+	_, err = ln.Accept()
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.ErrorIs(t, err, unix.ENOPROTOOPT)
+	assert.Len(t, inner.Conns, 1, "the next one is not tried")
 }
 
 // stat returns the status of conn. It skips the test where there is none, once it
@@ -350,6 +405,11 @@ func TestGetListener(t *testing.T) {
 	got, err := keepalive.GetListener(wrapped)
 	require.NoError(t, err)
 	assert.Equal(t, off, got, "the listening socket is left alone")
+	twice, err := keepalive.NewListener(wrapped, tcptest.Quick)
+	require.NoError(t, err)
+	got, err = keepalive.GetListener(twice)
+	require.NoError(t, err)
+	assert.Equal(t, off, got)
 
 	set, err := keepalive.GetListener(tcptest.Listen(t, &keepalive.ListenConfig{Config: tcptest.Quick}, "tcp4"))
 	require.NoError(t, err)
@@ -367,10 +427,9 @@ func TestGetListener(t *testing.T) {
 	for ln, want := range map[net.Listener]error{
 		other:                     errors.ErrUnsupported,
 		new(tcptest.FakeListener): errors.ErrUnsupported,
-		new(keepalive.Listener):   errors.ErrUnsupported,
 		closed:                    net.ErrClosed,
 	} {
 		assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(ln)), want, "%T", ln)
 	}
-	assert.ErrorIs(t, tcptest.Err(keepalive.GetListener(nil)), errors.ErrUnsupported)
+	assert.EqualError(t, tcptest.Err(keepalive.GetListener(nil)), "keepalive: GetListener needs a listener, got nil")
 }

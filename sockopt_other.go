@@ -236,7 +236,11 @@ func get(socket syscall.Conn) (Config, error) {
 	if !hasTCPAddr(socket) {
 		return Config{}, sockopt.Unsupported(fmt.Sprintf("getsockopt TCP_KEEPIDLE of %T", socket))
 	}
-	c, err := readOptions(socket)
+	var c Config
+	err := sockopt.Control(socket, func(fd uintptr) (err error) {
+		c, err = readOptions(fd)
+		return err
+	})
 	if c.Disable && sysctl.AlwaysKeepalive() {
 		c.Disable = false // the kernel probes all the same
 	}

@@ -119,11 +119,7 @@ func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
 	}
 	if err != nil {
 		s.failed = true
-		where := ""
-		if socket.MPTCP && errors.Is(err, errors.ErrUnsupported) {
-			where = " on a Multipath TCP socket"
-		}
-		s.say(socket, "refused: "+strings.TrimPrefix(err.Error(), "keepalive: ")+where)
+		s.say(socket, "refused: "+strings.TrimPrefix(err.Error(), "keepalive: "))
 		return
 	}
 	s.say(socket, s.difference(before, after))

@@ -357,7 +357,7 @@ func TestSetRefused(t *testing.T) {
 	}
 	r := runCommand(t, "set", "--pid", pid(server), "idle=1m,user_timeout=10s")
 	assert.Equal(t, exitWanting, r.code)
-	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available on a Multipath TCP socket")
+	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available: the socket uses MPTCP, want plain TCP")
 	after := list(t, "--pid", pid(server))
 	require.Len(t, after, 1)
 	after[0].Processes = l[0].Processes // a command of another test may hold it for a moment
