@@ -2,8 +2,10 @@ package sysctl
 
 import (
 	"math"
+	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -49,13 +51,16 @@ func TestReadIntOfNoFile(t *testing.T) {
 }
 
 func FuzzReadInt(f *testing.F) {
-	for _, seed := range []string{"7200\n", "", "-1", "99999999999999999999", "rubbish", "\x00"} {
+	for _, seed := range []string{"7200\n", "", "-1", "+7", "2147483648", "-2147483649", "99999999999999999999", "rubbish", "\x00"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
 		n, err := readInt(write(t, content))
-		if err == nil {
-			assert.True(t, math.MinInt32 <= n && n <= math.MaxInt32, "%d is no int of the kernel's", n)
+		want, ok := new(big.Int).SetString(strings.TrimSpace(content), 10)
+		ok = ok && want.IsInt64() && want.Int64() == int64(int32(want.Int64())) // the kernel's int
+		require.Equal(t, ok, err == nil, "%v", err)
+		if ok {
+			assert.Equal(t, want.Int64(), int64(n))
 		}
 	})
 }
