@@ -143,7 +143,7 @@ func ExampleParse() {
 	fmt.Println(err)
 	// Output:
 	// 1m0s 5s 3 <nil>
-	// keepalive: "idle=60": time: missing unit in duration "60", want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them
+	// keepalive: "idle=60": time: missing unit in duration "60", want a duration such as 1m
 }
 
 func Example_flag() {

@@ -209,10 +209,16 @@ func (o *option) format(v int64) string {
 func (o *option) parse(s string) (int64, error) {
 	if o.unit == 1 {
 		n, err := strconv.Atoi(s)
-		return int64(n), err
+		if err != nil {
+			return 0, fmt.Errorf("want a number from %d to %d", o.min, o.max)
+		}
+		return int64(n), nil
 	}
 	d, err := time.ParseDuration(s)
-	return int64(d), err
+	if err != nil {
+		return 0, fmt.Errorf("%w, want a duration such as 1m", err)
+	}
+	return int64(d), nil
 }
 
 func (o *option) validate(c Config) error {

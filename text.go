@@ -55,7 +55,7 @@ func (c *Config) parsePart(part, key, value string) error {
 		}
 		v, err := o.parse(value)
 		if err != nil {
-			return fmt.Errorf("%w, want %s", err, syntax)
+			return err
 		}
 		*c = o.set(*c, v)
 		return o.validate(*c)
