@@ -347,8 +347,8 @@ func isTCP(network string) bool {
 // arrived from it, or of the call if that is later. Where Idle or Interval
 // changes, or keepalive was off, and nothing has been heard for Idle, Apply
 // sends a probe at once. Applying an equal policy sends no probe that is not
-// due. A UserTimeout or MaxRTO that is applied while data is in flight counts
-// from the next retransmission.
+// due, unless one goes out while Apply runs. A UserTimeout or MaxRTO that is
+// applied while data is in flight counts from the next retransmission.
 //
 // Probes that are unanswered by then count towards the new Count, and only an
 // answer clears them. Where they reach Count, the connection ends in place of

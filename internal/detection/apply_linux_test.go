@@ -250,3 +250,36 @@ func TestApplyProbesAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A timer that a simultaneous open has left alone is armed by an equal policy:
+// at once, or after 9/8 × Interval where that is longer than Idle.
+func TestApplyArmsATimerThatNeverRan(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	const s = time.Second
+	const wait = 2400 * time.Millisecond // 9/8 × 2 s, and what Apply adds
+	for c, least := range map[keepalive.Config]time.Duration{
+		tcptest.Quick:                        4 * s,
+		{Idle: s, Interval: 2 * s, Count: 3}: wait + 6*s,
+	} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			netlab.NewNamespace(t)
+			self := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5432}
+			since := time.Now()
+			conn, err := (&net.Dialer{LocalAddr: self, Timeout: time.Minute, KeepAlive: -1, Control: c.Control}).Dial("tcp4", self.String())
+			require.NoError(t, err)
+			defer conn.Close()
+			dropAll(t, conn)
+			require.NoError(t, c.Apply(conn))
+			if c.Interval > c.Idle {
+				tcptest.Await(t, "silence", func() bool { return tcptest.TCPInfo(t, conn).Last_ack_recv >= uint32(wait.Milliseconds()) })
+				assert.Zero(t, tcptest.TCPInfo(t, conn).Probes)
+				require.NoError(t, c.Apply(conn))
+			}
+			err = tcptest.Read(conn)
+			tcptest.AssertWithin(t, since, least, least*9/8+500*time.Millisecond)
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		})
+	}
+}
