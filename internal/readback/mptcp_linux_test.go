@@ -116,8 +116,7 @@ func (*otherAddr) Addr() net.Addr  { return (*otherAddr)(nil) }
 func (*otherAddr) Network() string { return "tcp+tls" }
 func (*otherAddr) String() string  { return "tcp+tls" }
 
-// What a socket lacks is named, and leaves it as it was: here by MPTCP, and by
-// releases before Linux 6.15.
+// What a socket lacks is named, and leaves it as it was: here by MPTCP.
 func TestMaxRTOThatASocketLacks(t *testing.T) {
 	t.Parallel()
 	c := keepalive.Config{Idle: time.Minute, Count: 3, MaxRTO: time.Second}

@@ -183,6 +183,24 @@ func TestEveryPathSetsEveryField(t *testing.T) {
 	}
 }
 
+// Where the kernel lacks MaxRTO the error says which has it, and nothing is set.
+func TestMaxRTOOfThisKernel(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Minute, MaxRTO: time.Second}
+	tcptest.SkipUnsupported(t, c)
+	netlab.SkipOn(t, netlab.GVisor, "it has no TCP_RTO_MAX_MS")
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	before := tcptest.Options(t, conn)
+	err := c.Apply(conn)
+	if before.MaxRTO != 0 {
+		assert.NoError(t, err)
+		return
+	}
+	assert.EqualError(t, err, "keepalive: setsockopt TCP_RTO_MAX_MS: protocol not available: Linux before 6.15 lacks it")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.Equal(t, before, tcptest.Options(t, conn))
+}
+
 // MaxRTO is inherited and set like any other, and left alone where it is zero.
 func TestEveryPathSetsMaxRTO(t *testing.T) {
 	t.Parallel()
