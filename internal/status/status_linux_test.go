@@ -104,7 +104,7 @@ func TestStatOfPeerThatComesBack(t *testing.T) {
 	t.Parallel()
 	conn, peer := tcptest.DialPair(t, keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 9})
 	tcptest.Silence(t, conn, peer)
-	awaitStatus(t, conn, "two probes", func(s keepalive.Status) bool { return s.Probes == 2 && s.Suspect() })
+	awaitStatus(t, conn, "two probes", func(s keepalive.Status) bool { return s.Probes >= 2 && s.Suspect() })
 	require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
 	s := awaitStatus(t, conn, "an answer", func(s keepalive.Status) bool { return !s.Suspect() })
 	assert.True(t, s.Open)
@@ -209,12 +209,14 @@ func TestStatOfDataAfterLostProbe(t *testing.T) {
 	for i, conn := range conns {
 		assert.True(t, awaitStatus(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes == 1 }).Suspect())
 		require.NoError(t, netlab.Wake(peers[i].(*net.TCPConn)))
-		require.NoError(t, tcptest.Write(peers[i]))
-		tcptest.AwaitAcked(t, peers[i])
-		counted += int(tcptest.TCPInfo(t, conn).Probes)
-		s := stat(t, conn)
-		assert.Zero(t, s.Probes)
-		assert.False(t, s.Suspect())
+		// The answer counts for a second, for which a machine may stall.
+		tcptest.Await(t, "a status without the probe", func() bool {
+			require.NoError(t, tcptest.Write(peers[i]))
+			tcptest.AwaitAcked(t, peers[i])
+			counted += int(tcptest.TCPInfo(t, conn).Probes)
+			s := stat(t, conn)
+			return s.Probes == 0 && !s.Suspect()
+		})
 	}
 	assert.Positive(t, counted, "if this fails, the kernel has changed")
 }
