@@ -80,9 +80,10 @@ func wholeSeconds(d time.Duration) int64 { return roundUp(d, time.Second) }
 // counts from the last segment that arrived (tcp_rtx_probe0_timed_out in
 // net/ipv4/tcp_timer.c). With the defaults this is four minutes.
 //
-// UnackedTime returns false on systems other than Linux, where tcp_retries2
-// can't be read, and for a UserTimeout or MaxRTO that no socket accepts. Both
-// sysctls are those of the network namespace of the calling thread.
+// UnackedTime returns false for a UserTimeout or MaxRTO that no socket accepts.
+// Without a UserTimeout it also returns false on systems other than Linux and
+// where tcp_retries2 can't be read. Both sysctls are those of the network
+// namespace of the calling thread.
 func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	for i := range options {
 		if o := &options[i]; o.zero != systemDefault && o.validate(c) != nil {
