@@ -68,6 +68,8 @@ func TestIsPeerLost(t *testing.T) {
 		"name lookup":      &net.DNSError{Err: tcptest.ETIMEDOUT.Error(), IsTimeout: true},
 		"dial":             &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)},
 		"dial on Windows":  &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", tcptest.ETIMEDOUT)},
+		"refused":          tcptest.ECONNREFUSED,
+		"dial refused":     &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", tcptest.ECONNREFUSED)},
 		"dial by proxy":    &url.Error{Err: &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)}}},
 	} {
 		assert.False(t, keepalive.IsPeerLost(err), name)
@@ -140,6 +142,9 @@ func TestIsPeerLostJudgesEachError(t *testing.T) {
 		&os.LinkError{Op: "rename", Err: tcptest.ETIMEDOUT},
 		op("read", "udp", call("recvfrom", tcptest.EHOSTUNREACH)),
 		op("write", "udp4", call("sendto", tcptest.ENETUNREACH)),
+		op("read", "udp", call("read", tcptest.ECONNREFUSED)),
+		op("write", "unix", call("write", tcptest.ECONNREFUSED)),
+		op("set", "tcp", call("setsockopt", tcptest.ECONNREFUSED)),
 		op("read", "ip4:icmp", call("recvfrom", tcptest.EHOSTUNREACH)),
 		&net.DNSError{Err: "timeout", UnwrapErr: tcptest.ETIMEDOUT},
 	} {

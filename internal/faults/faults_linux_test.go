@@ -131,7 +131,7 @@ func faults() []fault {
 	idle, _ := tcptest.Quick.DetectionTime()
 	idleWithTimeout, _ := quickWithTimeout.DetectionTime()
 	inFlight, firstProbe := quickWithTimeout.UserTimeout, slower.Idle
-	const drop, reset, unreachable = netlab.Drop, netlab.Reset, netlab.Unreachable
+	const drop, reset, unreachable, reject = netlab.Drop, netlab.Reset, netlab.Unreachable, "reject"
 	return []fault{
 		{"peer's link down, idle", tcptest.Quick, drop, whileIdle(linkDown), errorAfter(idle, syscall.ETIMEDOUT)},
 		{"peer's link down, idle", quickWithTimeout, drop, whileIdle(linkDown), errorAfter(idleWithTimeout, syscall.ETIMEDOUT)},
@@ -147,6 +147,7 @@ func faults() []fault {
 		{"firewall forgets and answers ICMP unreachable, idle", tcptest.Quick, unreachable, whileIdle(forget), errorAfter(idle, syscall.ETIMEDOUT)},
 		{"firewall forgets and answers ICMP unreachable, data in flight", tcptest.Quick, unreachable, inFlightWhen(forget), noBound},
 		{"firewall forgets and answers ICMP unreachable, data in flight", quickWithTimeout, unreachable, inFlightWhen(forget), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
+		{"firewall forgets and answers ICMP port unreachable, data in flight", quickWithTimeout, reject, inFlightWhen(forget), errorAfter(inFlight, syscall.ECONNREFUSED)},
 		{"peer's machine restarts, idle", slower, drop, whileIdle(reboot), errorAfter(firstProbe, syscall.ECONNRESET)},
 		{"peer's machine restarts, data in flight", slower, drop, inFlightWhen(reboot), errorAfter(0, syscall.ECONNRESET)},
 		{"peer stops reading for 8 s", tcptest.Quick, drop, stopReading, survives},

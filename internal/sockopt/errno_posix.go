@@ -4,7 +4,6 @@ package sockopt
 
 import (
 	"errors"
-	"runtime"
 	"syscall"
 )
 
@@ -28,14 +27,6 @@ func IsPeerLost(call string, err error) bool {
 	return errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.EHOSTUNREACH) ||
 		errors.Is(err, syscall.ENETUNREACH) ||
+		isSoftError(call, err) ||
 		isOutOfSubflows(call, err)
-}
-
-// isOutOfSubflows reports whether err is the error of reading an MPTCP
-// connection, which only Linux has, once net.mptcp.close_timeout has passed
-// without a subflow. io.Copy reads by splice. Other calls return ENOTCONN for
-// any connection that has ended.
-func isOutOfSubflows(call string, err error) bool {
-	linux := runtime.GOOS == "linux" || runtime.GOOS == "android"
-	return linux && (call == "read" || call == "splice") && errors.Is(err, syscall.ENOTCONN)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -267,6 +268,15 @@ func TestPeerLostWithItsPath(t *testing.T) {
 		require.NoError(t, tcptest.Write(conn))
 		l.Client.LinkDown(t)
 	}
+	localRoute := func(kind string) func(*testing.T, *netlab.Lab, net.Conn) {
+		return func(t *testing.T, l *netlab.Lab, conn net.Conn) {
+			var out []byte
+			var err error
+			l.Client.Do(func() { out, err = exec.Command("ip", "route", "add", kind, l.Server.IPv6).CombinedOutput() })
+			require.NoError(t, err, "%s", out)
+			require.NoError(t, tcptest.Write(conn))
+		}
+	}
 	for _, tt := range []struct {
 		name, network string
 		unknown       netlab.Answer
@@ -278,11 +288,15 @@ func TestPeerLostWithItsPath(t *testing.T) {
 		{"host unreachable", "tcp4", netlab.Unreachable, forgotten, syscall.EHOSTUNREACH, true},
 		{"address unreachable", "tcp6", netlab.Unreachable, forgotten, syscall.EHOSTUNREACH, true},
 		{"no route", "tcp4", netlab.Drop, noRoute, syscall.ENETUNREACH, true},
-		{"port unreachable", "tcp4", "reject", forgotten, syscall.ECONNREFUSED, false},
-		{"prohibited", "tcp6", "reject with icmpx type admin-prohibited", forgotten, syscall.EACCES, false},
+		{"port unreachable", "tcp4", "reject", forgotten, syscall.ECONNREFUSED, true},
+		{"port unreachable", "tcp6", "reject", forgotten, syscall.ECONNREFUSED, true},
+		{"prohibited", "tcp4", "reject with icmpx type admin-prohibited", forgotten, syscall.EHOSTUNREACH, true},
+		{"prohibited", "tcp6", "reject with icmpx type admin-prohibited", forgotten, syscall.EACCES, true},
+		{"prohibited here", "tcp6", netlab.Drop, localRoute("prohibit"), syscall.EACCES, true},
+		{"blackhole here", "tcp6", netlab.Drop, localRoute("blackhole"), syscall.EINVAL, true},
 		{"reset", "tcp4", netlab.Reset, forgotten, syscall.ECONNRESET, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.name+" "+tt.network, func(t *testing.T) {
 			t.Parallel()
 			l := netlab.NewLab(t, netlab.Rules{Unknown: tt.unknown})
 			d := &keepalive.Dialer{Config: keepalive.Config{UserTimeout: 2 * time.Second}}
@@ -297,6 +311,31 @@ func TestPeerLostWithItsPath(t *testing.T) {
 			assert.Equal(t, io.EOF, tcptest.Read(conn))
 		})
 	}
+}
+
+// The same errors of other calls, and of other networks, say nothing of a peer.
+func TestPeerNotLostByOtherCalls(t *testing.T) {
+	t.Parallel()
+	not := func(err error, is syscall.Errno) {
+		t.Helper()
+		assert.ErrorIs(t, err, is)
+		assert.False(t, keepalive.IsPeerLost(err), "%v", err)
+	}
+	ln := tcptest.PlainListen(t, "tcp4")
+	require.NoError(t, ln.Close())
+	not(tcptest.Err(net.Dial("tcp4", ln.Addr().String())), syscall.ECONNREFUSED)
+
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, socket.Close())
+	udp, err := net.Dial("udp4", socket.LocalAddr().String())
+	require.NoError(t, err)
+	defer udp.Close()
+	require.NoError(t, tcptest.Write(udp))
+	not(tcptest.Read(udp), syscall.ECONNREFUSED)
+
+	mptcp, _ := tcptest.Pair(t, tcptest.MPTCPDialer(), tcptest.MPTCPListen(t))
+	not(keepalive.Config{UserTimeout: time.Second}.Apply(mptcp), syscall.ENOPROTOOPT)
 }
 
 func TestMPTCPPeerLost(t *testing.T) {
