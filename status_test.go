@@ -223,8 +223,30 @@ func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
 	assert.EqualValues(t, 1<<20, received)
 	assert.Equal(t, io.EOF, tcptest.Err(conn.Read(make([]byte, 1))))
 
-	opaque := keepalive.Watch(new(failing), nil)
-	assert.ErrorIs(t, opaque.(interface{ CloseWrite() error }).CloseWrite(), errors.ErrUnsupported)
+	// Who finds no CloseWrite calls Close.
+	type closeWriter interface{ CloseWrite() error }
+	pipe, _ := net.Pipe()
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer udp.Close()
+	for _, conn := range []net.Conn{dialed, tls.Client(dialed, nil), udp, pipe} {
+		watched := keepalive.Watch(conn, nil)
+		_, had := conn.(closeWriter)
+		_, has := watched.(closeWriter)
+		assert.Equal(t, had, has, "CloseWrite of %T", conn)
+		_, had = conn.(syscall.Conn)
+		_, has = watched.(syscall.Conn)
+		assert.Equal(t, had, has, "SyscallConn of %T", conn)
+	}
+}
+
+// A lost that panics leaves the connection as one that returns keeps it.
+func TestWatchOutlivesAPanic(t *testing.T) {
+	loss := lostPeer()
+	conn := keepalive.Watch(&failing{errs: []error{loss, io.EOF}}, func(err error) { panic(err) })
+	assert.PanicsWithValue(t, loss, func() { conn.Read(nil) })
+	assert.Equal(t, loss, tcptest.Err(conn.Read(nil)))
+	assert.Equal(t, loss, tcptest.Err(conn.Write(nil)))
 }
 
 type zeros struct{}

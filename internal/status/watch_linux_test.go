@@ -5,6 +5,7 @@ package status
 import (
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // losing returns a watched connection whose peer is silent, and on which the
@@ -96,6 +98,84 @@ func TestWatchTellsWhichEndOfACopyIsLost(t *testing.T) {
 	assert.ErrorIs(t, tcptest.Err(io.Copy(to, fine)), syscall.ETIMEDOUT)
 	assert.EqualValues(t, 1, lostTo.Load())
 	sourcePeer.Close()
+}
+
+// credited is a connection whose Write waits until the reader grants credit, as
+// that of a protocol with flow control does.
+type credited struct {
+	*net.TCPConn
+	waits, credit, done chan struct{}
+}
+
+func (c *credited) Write(b []byte) (int, error) {
+	c.waits <- struct{}{}
+	select {
+	case <-c.credit:
+		return c.TCPConn.Write(b)
+	case <-c.done:
+		return 0, io.ErrClosedPipe
+	}
+}
+
+// A Read waits for no Write that something else than the kernel blocks.
+func TestWatchDoesNotWaitForWhatTheReaderDoes(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	inner := &credited{dialed.(*net.TCPConn), make(chan struct{}, 1), make(chan struct{}), make(chan struct{})}
+	conn := keepalive.Watch(inner, nil)
+	written := make(chan error, 1)
+	go func() { written <- tcptest.Err(conn.Write([]byte("x"))) }()
+	tcptest.Await(t, "a Write", func() bool { return len(inner.waits) == 1 })
+
+	require.NoError(t, accepted.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, accepted.Close())
+	read := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		close(inner.done)
+		read <- err
+	}()
+	assert.ErrorIs(t, awaitError(t, read), syscall.ECONNRESET)
+	assert.Equal(t, io.ErrClosedPipe, awaitError(t, written))
+}
+
+// An MPTCP connection whose only subflow has ended goes on for a minute, and so
+// does a Read of it, for which a Write that fails must not wait.
+func TestWatchDoesNotWaitForMPTCP(t *testing.T) {
+	t.Parallel()
+	tcptest.MPTCPListen(t) // skips where there is none
+	l := netlab.NewLab(t, netlab.Rules{})
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(true)
+	d := &keepalive.Dialer{NetDialer: tcptest.MPTCPDialer(), Config: tcptest.Quick}
+	dialed, accepted := tcptest.Pair(t, tcptest.DialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, &lc, "tcp4", 0))
+	require.Equal(t, unix.IPPROTO_MPTCP, tcptest.Protocol(t, dialed))
+	tcptest.Exchange(t, dialed, accepted)
+	tcptest.AwaitAcked(t, dialed, accepted)
+	l.Block(t)
+	conn := keepalive.Watch(dialed, nil)
+	read := make(chan error, 1)
+	go func() { read <- tcptest.Err(conn.Read(make([]byte, 1))) }()
+	awaitStatus(t, conn, "the end of the subflow", isClosed)
+
+	conn.SetWriteDeadline(time.Now())
+	write := make(chan error, 1)
+	go func() { write <- tcptest.Err(conn.Write([]byte("x"))) }()
+	assert.ErrorIs(t, awaitError(t, write), os.ErrDeadlineExceeded)
+	assert.Empty(t, read)
+	conn.Close()
+	assert.ErrorIs(t, awaitError(t, read), net.ErrClosed)
+}
+
+func awaitError(t *testing.T, result <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "nothing has returned for 10 s")
+		return nil
+	}
 }
 
 // A peer that closes its end in good order is not lost, whatever was closed
