@@ -161,10 +161,27 @@ type tcpConn interface {
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
+// asTCPConn returns the tcpConn that socket is, or shows by NetConn, as a
+// watched connection does.
+func asTCPConn(socket syscall.Conn) (conn tcpConn, ok bool) {
+	var inner any = socket
+	for range 16 { // as unwrap does
+		switch c := inner.(type) {
+		case tcpConn:
+			return c, true
+		case interface{ NetConn() net.Conn }:
+			inner = c.NetConn()
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
 // setConnected sets the fields of c that are not zero: net can't read the
 // system's defaults.
 func setConnected(socket syscall.Conn, c Config) error {
-	conn, ok := socket.(tcpConn)
+	conn, ok := asTCPConn(socket)
 	if !ok {
 		return sockopt.Unsupported(fmt.Sprintf("SO_KEEPALIVE of %T", socket))
 	}
@@ -224,7 +241,7 @@ func setKeepAlive(conn tcpConn, c Config) error {
 }
 
 func isTCPSocket(socket syscall.Conn) bool {
-	_, ok := socket.(tcpConn)
+	_, ok := asTCPConn(socket)
 	return ok
 }
 

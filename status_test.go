@@ -226,10 +226,7 @@ func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
 	// Who finds no CloseWrite calls Close.
 	type closeWriter interface{ CloseWrite() error }
 	pipe, _ := net.Pipe()
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer udp.Close()
-	for _, conn := range []net.Conn{dialed, tls.Client(dialed, nil), udp, pipe} {
+	for _, conn := range []net.Conn{dialed, tls.Client(dialed, nil), socketOnly{dialed}, pipe} {
 		watched := keepalive.Watch(conn, nil)
 		_, had := conn.(closeWriter)
 		_, has := watched.(closeWriter)
@@ -247,6 +244,13 @@ func TestWatchOutlivesAPanic(t *testing.T) {
 	assert.PanicsWithValue(t, loss, func() { conn.Read(nil) })
 	assert.Equal(t, loss, tcptest.Err(conn.Read(nil)))
 	assert.Equal(t, loss, tcptest.Err(conn.Write(nil)))
+}
+
+// socketOnly has no CloseWrite.
+type socketOnly struct{ net.Conn }
+
+func (s socketOnly) SyscallConn() (syscall.RawConn, error) {
+	return s.Conn.(syscall.Conn).SyscallConn()
 }
 
 type zeros struct{}

@@ -6,6 +6,7 @@ package readback
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -67,6 +68,12 @@ var paths = []path{
 		dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, network))
 		require.NoError(t, c.Apply(dialed))
 		require.NoError(t, c.Apply(accepted))
+		return []any{dialed, accepted}
+	}},
+	{"Apply, watched", false, func(t *testing.T, network string, c keepalive.Config) []any {
+		dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, network))
+		require.NoError(t, c.Apply(keepalive.Watch(dialed, nil)))
+		require.NoError(t, c.Apply(tls.Server(keepalive.Watch(keepalive.Watch(accepted, nil), nil), nil)))
 		return []any{dialed, accepted}
 	}},
 }

@@ -33,6 +33,10 @@ func TestEveryPathReachesTheKernel(t *testing.T) {
 		assertHolds(t, c, accepted)
 		_, accepted = tcptest.Pair(t, new(net.Dialer), tcptest.WrappedListen(t, c, "tcp4"))
 		assertHolds(t, c, accepted)
+		untuned, _ := tcptest.Pair(t, new(net.Dialer), ln)
+		watched := keepalive.Watch(untuned, nil)
+		require.NoError(t, c.Apply(watched))
+		assertHolds(t, c, watched)
 	}
 }
 
