@@ -50,7 +50,9 @@ type Status struct {
 	Unacked int
 
 	// SinceReceived is how long ago data arrived, or where none has, the
-	// connection was established.
+	// connection was established. Until data arrives it means nothing where
+	// both ends have connected to each other, the simultaneous open of RFC
+	// 9293, section 3.5: the kernel notes no time then.
 	//
 	// This field and SinceAck have the resolution of the kernel's tick, 1
 	// ms to 10 ms, and start again from zero after 49 days.

@@ -151,6 +151,24 @@ func TestStatWithoutKeepalive(t *testing.T) {
 	assert.False(t, s.Suspect(), "nothing was sent")
 }
 
+// The kernel does not say since when a connection is open that both ends have
+// opened. SinceHeard does not depend on it.
+func TestStatOfSimultaneousOpen(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t) // the port is free
+	own := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	began := time.Now()
+	conn, err := (&net.Dialer{LocalAddr: own}).Dial("tcp4", own.String()) // its own peer
+	require.NoError(t, err)
+	defer conn.Close()
+	s := stat(t, conn)
+	assert.True(t, s.Open)
+	assert.LessOrEqual(t, s.SinceHeard(), time.Since(began)+tcptest.Jiffy)
+	require.NoError(t, tcptest.Write(conn))
+	require.NoError(t, tcptest.Read(conn))
+	assert.LessOrEqual(t, stat(t, conn).SinceReceived, time.Since(began)+tcptest.Jiffy)
+}
+
 // A peer that is there but does not read is no suspect, although the kernel's
 // count of probes goes up and down: where a snapshot shows one, the answer is on
 // its way, and takes no further probe.
