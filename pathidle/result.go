@@ -2,6 +2,7 @@ package pathidle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -103,7 +104,9 @@ const (
 
 	// Reset: somebody has reset the connection. With Probes it is the answer
 	// to a probe, of the path, which had forgotten the connection, or of a
-	// server that had. Without, somebody has ended the idle connection.
+	// server that had. Without, somebody has ended the idle connection. One
+	// of them is no evidence of how long the path remembers: the server may
+	// end connections at an age.
 	Reset Outcome = "reset"
 
 	// Closed: the server has closed the connection, and the path let that
@@ -121,7 +124,7 @@ const (
 // in t can't be met.
 func (r Result) Plan(t keepalive.Target) (keepalive.Config, error) {
 	if r.Survived == 0 {
-		return keepalive.Config{}, fmt.Errorf("pathidle: no idle time is known to survive")
+		return keepalive.Config{}, errors.New("pathidle: no idle time is known to survive")
 	}
 	t.IdleLimit = min(cmp.Or(t.IdleLimit, r.Survived), r.Survived)
 	return keepalive.Plan(t)
