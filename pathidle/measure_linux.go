@@ -25,6 +25,10 @@ const (
 	asleep = time.Second
 )
 
+// errNoAnswer stands for the error of a dial that took too long, which matches
+// that of a context of the caller whose deadline is over.
+var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
+
 // measurement carries out what a search decides.
 type measurement struct {
 	network, remote string
@@ -62,6 +66,9 @@ func measure(ctx context.Context, network, address string, o Options) (Result, e
 	result := m.search.result(m.now())
 	m.hangUpAll()
 	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // whatever else a dial returned then
+		}
 		result.Verdict, err = Incomplete, fmt.Errorf("pathidle: %w", err)
 	}
 	if m.search.opened != 0 {
@@ -135,10 +142,13 @@ func (m *measurement) open(ctx context.Context, i int) {
 	m.dialing++
 	remote := m.remote
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 		defer cancel()
 		conn, err := m.dial(ctx, m.network, remote)
 		if err != nil {
+			if context.Cause(ctx) == errNoAnswer {
+				err = fmt.Errorf("dial %s %s: %w", m.network, remote, errNoAnswer)
+			}
 			m.dialed <- dialed{conn: i, err: err}
 			return
 		}

@@ -3,6 +3,7 @@
 package pathidle_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
@@ -372,6 +374,37 @@ func TestMeasureCanceled(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, 5*time.Second, 10*time.Millisecond, "the server is told")
+}
+
+// What a dial returns when ctx is done is left to its author. One that gets no
+// answer for too long is no deadline of the caller's.
+func TestMeasureDialTimeout(t *testing.T) {
+	interrupted := errors.New("the proxy was interrupted")
+	for name, tt := range map[string]struct {
+		after time.Duration // of the caller's deadline
+		want  string
+		is    bool
+	}{
+		"the caller's": {10 * time.Second, "pathidle: context deadline exceeded", true},
+		"our own":      {time.Hour, "pathidle: dial tcp 192.0.2.1:1: no answer within 30s", false},
+	} {
+		for _, returned := range []error{nil, interrupted} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), tt.after)
+					defer cancel()
+					dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+						<-ctx.Done()
+						return nil, cmp.Or(returned, ctx.Err())
+					}
+					r, err := pathidle.Measure(ctx, "tcp", "192.0.2.1:1", &pathidle.Options{Dial: dial})
+					assert.EqualError(t, err, tt.want)
+					assert.Equal(t, tt.is, errors.Is(err, context.DeadlineExceeded))
+					assert.Zero(t, r)
+				})
+			})
+		}
+	}
 }
 
 // The picture is complete, and what it expects comes true.

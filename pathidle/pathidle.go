@@ -104,9 +104,9 @@ func (o *Options) Duration(limit time.Duration) time.Duration {
 // other verdicts say why there is no such answer, or why it is only a lower bound.
 // That is no error.
 //
-// An error says that the measurement has ended early: ctx is done, which
-// the error matches; the server can't be reached, or no longer, by new
-// connections; or the network fails again and again. The Result is what was
+// An error says that the measurement has ended early: ctx is done, and then the
+// error is that of ctx; the server can't be reached, or no longer, by new
+// connections, of which each has 30 s; or the network fails again and again. The Result is what was
 // known by then, with the Verdict [Incomplete]. Whatever it returns, Measure
 // leaves no connection open.
 //

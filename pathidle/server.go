@@ -111,7 +111,7 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 func (s *search) serverCloses(now, age time.Duration) {
 	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
 	s.closings++
-	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.reset() && s.atAge(l.age) })
+	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.reset() && (sameAge(l.age, age) || s.atAge(l.age)) })
 }
 
 // atAge reports whether the server closes connections of about that age.
