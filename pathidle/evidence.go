@@ -38,48 +38,10 @@ type probe struct {
 
 // loss is a connection that was lost: given up here, or reset.
 type loss struct {
-	probes  []probe       // of a reset one, as many as it takes
-	alone   bool          // there was no control question to ask
-	unasked bool          // it was reset without being asked
-	age     time.Duration // of one that was reset
-}
-
-func (l loss) reset() bool { return l.age != 0 }
-
-func (l loss) idle() time.Duration { return l.probes[0].idle }
-
-// confirmed reports whether a loss is evidence of what the path does. A reset
-// alone is not: the server may have sent it, because of the age of the
-// connection. Another one at another age tells. Where nothing has survived there
-// is no time to tell apart.
-func (s *search) confirmed(l loss) bool {
-	return !l.reset() || s.survived == 0 || slices.ContainsFunc(s.lost, func(other loss) bool {
-		return other.reset() && !sameAge(other.age, l.age) && s.agree(l, other)
-	})
-}
-
-// agree reports whether a path that has reset the other connection resets that
-// of l as well. One that resets unasked does so after the same time again.
-func (s *search) agree(l, other loss) bool {
-	longer := other.idle() - l.idle()
-	if l.unasked && other.unasked {
-		return longer.Abs() <= s.allowed()
-	}
-	return longer <= settled
-}
-
-// sameAge allows for a server that is busy, and for how often sockets are looked
-// at.
-func sameAge(a, b time.Duration) bool { return (a - b).Abs() <= settled }
-
-// indistinct reports whether the connection would tell nothing new if it was
-// reset: one that was reset has said as much at the same age after the same idle
-// time.
-func (s *search) indistinct(c *conn) bool {
-	return slices.ContainsFunc(s.lost, func(l loss) bool {
-		spoke := l.age - l.idle() // its age when it last did
-		return !s.confirmed(l) && (c.since-c.opened-spoke).Abs() <= 2*settled
-	})
+	probes  []probe // of a reset one, as many as it takes
+	alone   bool    // there was no control question to ask
+	unasked bool    // it was reset without being asked
+	age     time.Duration
 }
 
 // demand returns how many probes have to go unanswered for a connection to count
@@ -196,21 +158,21 @@ func (s *search) prove(now time.Duration, opened bool) {
 }
 
 // unanswered calls f with the probes that went unanswered, or seem to, after a
-// longer time than survived, and whether those of their connection are evidence.
-func (s *search) unanswered(now time.Duration, f func(p probe, confirmed bool)) {
-	visit := func(probes []probe, confirmed bool) {
+// longer time than survived.
+func (s *search) unanswered(now time.Duration, f func(probe)) {
+	visit := func(probes []probe) {
 		for _, p := range probes {
 			if p.most > s.survived {
-				f(p, confirmed)
+				f(p)
 			}
 		}
 	}
 	for _, l := range s.lost {
-		visit(l.probes, s.confirmed(l))
+		visit(l.probes)
 	}
 	for i := range s.conns {
 		if c := &s.conns[i]; c.doubtful(now) && !c.known {
-			visit(c.probes, true)
+			visit(c.probes)
 		}
 	}
 }
@@ -218,15 +180,15 @@ func (s *search) unanswered(now time.Duration, f func(p probe, confirmed bool)) 
 // presumed is the shortest idle time that seems to be lost, or never.
 func (s *search) presumed(now time.Duration) time.Duration {
 	least := never
-	s.unanswered(now, func(p probe, _ bool) { least = min(least, p.most) })
+	s.unanswered(now, func(p probe) { least = min(least, p.most) })
 	return least
 }
 
 // certain is the shortest idle time that is certain to be lost, or never.
 func (s *search) certain(now time.Duration) time.Duration {
 	var idle []time.Duration
-	s.unanswered(now, func(p probe, confirmed bool) {
-		if confirmed && p.proven && now >= p.ripe {
+	s.unanswered(now, func(p probe) {
+		if p.proven && now >= p.ripe {
 			idle = append(idle, p.most)
 		}
 	})
@@ -245,15 +207,15 @@ func (s *search) neverAnswers(now time.Duration) bool {
 }
 
 // contradicted reports whether a connection was lost after a time that another
-// one has survived. If it was reset, and without being asked or as the only one,
-// the reason is not its idle time, but its age.
+// one has survived. If it was reset without being asked, the reason is not its
+// idle time, but its age.
 func (s *search) contradicted(now time.Duration) bool {
 	_, placing := s.demand()
 	for _, l := range s.lost {
 		if p := l.probes[placing-1]; !p.proven || p.most > s.survived {
 			continue
 		}
-		if !l.unasked && s.confirmed(l) {
+		if !l.unasked {
 			return true
 		}
 		s.serverCloses(now, l.age)

@@ -2,7 +2,6 @@ package pathidle
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"time"
 
@@ -104,9 +103,7 @@ const (
 
 	// Reset: somebody has reset the connection. With Probes it is the answer
 	// to a probe, of the path, which had forgotten the connection, or of a
-	// server that had. Without, somebody has ended the idle connection. One
-	// of them is no evidence of how long the path remembers: the server may
-	// end connections at an age.
+	// server that had. Without, somebody has ended the idle connection.
 	Reset Outcome = "reset"
 
 	// Closed: the server has closed the connection, and the path let that
@@ -124,7 +121,7 @@ const (
 // in t can't be met.
 func (r Result) Plan(t keepalive.Target) (keepalive.Config, error) {
 	if r.Survived == 0 {
-		return keepalive.Config{}, errors.New("pathidle: no idle time is known to survive")
+		return keepalive.Config{}, fmt.Errorf("pathidle: no idle time is known to survive")
 	}
 	t.IdleLimit = min(cmp.Or(t.IdleLimit, r.Survived), r.Survived)
 	return keepalive.Plan(t)

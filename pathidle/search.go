@@ -33,9 +33,8 @@ type search struct {
 	opened   time.Duration // when a connection last was
 	restarts int
 
-	closes   time.Duration // the age at which the server closes connections, or 0
-	closed   time.Duration // when it last did so
-	closings int           // how many it has closed, heard or not
+	closes time.Duration // the age at which the server closes connections, or 0
+	closed time.Duration // when it last did so
 
 	verdict Verdict // once it is over
 	after   time.Duration
@@ -159,14 +158,12 @@ func (s *search) attend(i int, now time.Duration) step {
 		return step{do: dial, conn: i, at: now}
 	case c.doomed && c.state != StateConnecting:
 		return step{do: hangUp, conn: i, at: now}
+	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settled:
+		return step{at: c.opened + s.closes + settled + 1} // it should have been closed by then
 	case c.state == StateIdle && !c.tried:
 		// The last segment of the handshake may have got lost. Then the path
 		// may wait for it for another time than it remembers connections.
 		return step{do: ask, conn: i, at: c.since + shortest}
-	case c.state == StateIdle && s.indistinct(c):
-		return step{do: ask, conn: i, at: c.since + shortest}
-	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settled:
-		return step{at: c.opened + s.closes + settled + 1} // it should have been closed by then
 	case c.state != StateAsked:
 		return step{at: never}
 	case c.known && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
@@ -364,9 +361,6 @@ func (s *search) passed(i int, now time.Duration, sample Sample) {
 // unanswered, or all are made anew.
 func (s *search) hungUp(i int, now time.Duration) {
 	c := &s.conns[i]
-	if s.closes != 0 && now-c.opened > s.closes {
-		s.closings++
-	}
 	if !c.doomed {
 		s.samples = append(s.samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
 		s.lost = append(s.lost, loss{probes: c.probes, alone: !s.hasControl(i, now)})

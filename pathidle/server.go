@@ -23,10 +23,6 @@ const (
 	// pauses, leaves no silence to measure.
 	incessant = 10 * time.Second
 	talkative = 8
-
-	// A server that has closed so many connections in each place closes them
-	// before the path can show when it forgets.
-	enoughClosings = 4
 )
 
 // heard is a segment that the server has sent by itself: data, or a probe. What
@@ -85,10 +81,10 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 		s.survived = max(s.survived, sample.Idle)
 		s.prove(now, false)
 		s.serverCloses(now, age)
-	case sample.Idle <= s.survived && (!asked || s.hasReset(age)), s.atAge(age):
-		s.serverCloses(now, age) // whatever the idle time
 	case asked && known:
 		s.restart()
+	case !asked && sample.Idle <= s.survived, s.atAge(age):
+		s.serverCloses(now, age) // whatever the idle time
 	default:
 		p := probe{at: now, idle: sample.Idle, most: sample.Idle, ripe: now, proven: !asked}
 		if !asked {
@@ -110,18 +106,12 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 // although probes are answered: they reach no program.
 func (s *search) serverCloses(now, age time.Duration) {
 	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
-	s.closings++
-	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.reset() && (sameAge(l.age, age) || s.atAge(l.age)) })
+	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.age != 0 && s.atAge(l.age) })
 }
 
 // atAge reports whether the server closes connections of about that age.
 func (s *search) atAge(age time.Duration) bool {
-	return s.closes != 0 && sameAge(age, s.closes)
-}
-
-// hasReset reports whether a connection of about that age was reset.
-func (s *search) hasReset(age time.Duration) bool {
-	return slices.ContainsFunc(s.lost, func(l loss) bool { return l.reset() && sameAge(l.age, age) })
+	return s.closes != 0 && (age-s.closes).Abs() <= settled
 }
 
 // unheard returns a connection that the server has closed without being heard,
@@ -151,9 +141,6 @@ func (s *search) hidden(now time.Duration) bool {
 	if s.closes == 0 || s.opened <= s.closed {
 		return false
 	}
-	if s.closings >= enoughClosings*len(s.conns) {
-		return true
-	}
 	for i := range s.conns {
 		c := &s.conns[i]
 		if c.state == StateAsked && !c.known {
@@ -166,9 +153,6 @@ func (s *search) hidden(now time.Duration) bool {
 	if _, ok := s.unheard(now); ok {
 		return false
 	}
-	// A connection may have to answer three times before it idles for as
-	// long as it takes.
-	room := 5*settled + 4*s.rtt()
 	lost := s.presumed(now)
-	return lost == never || lost+room > s.closes
+	return lost == never || lost+settled > s.closes
 }

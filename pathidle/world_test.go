@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // world is a path and a server on which more can go wrong than on a path.
@@ -88,9 +87,6 @@ func (w *world) run(s *search, until time.Duration) (now time.Duration, err erro
 // pass lets the path forget.
 func (w *world) pass(s *search, now time.Duration) {
 	for i, e := range w.ends {
-		if e.reply != never {
-			continue // it has just seen a probe pass
-		}
 		if e.known && (now-s.conns[i].since >= e.limit || w.forgets != 0 && now >= w.forgets && e.opened < w.forgets) {
 			e.known = false
 		}
@@ -253,59 +249,4 @@ func TestVaries(t *testing.T) {
 		}
 	}
 	assert.Greater(t, short, 90, "the shorter time is the one that matters")
-}
-
-// What a server does at an age is not taken for what the path does after an idle
-// time, nor the reverse, with any number of connections.
-func TestResetsOfServerAndOfPath(t *testing.T) {
-	t.Parallel()
-	forTimes(t, func(t *testing.T, random *rand.Rand, n int, rtt, when time.Duration) {
-		search := func(w world) (*search, time.Duration) {
-			s := newSearch(Options{Max: time.Hour, Connections: n})
-			end, err := w.run(s, 100*when+time.Hour)
-			require.NoError(t, err)
-			require.NoError(t, s.err)
-			return s, end
-		}
-		s, end := search(world{limit: constant(never), rtt: rtt, closes: when, hangUp: Reset})
-		require.Equal(t, ServerCloses, s.result(end).Verdict)
-		for _, cuts := range []bool{true, false} {
-			s, end = search(world{limit: constant(when), rtt: rtt, cuts: cuts, resets: true})
-			assertFound(t, s, end, when)
-		}
-
-		// Where both do it comes to an end, and to a right one.
-		limit := time.Duration(float64(when) * (0.3 + 1.2*random.Float64()))
-		if limit < 1500*time.Millisecond+3*rtt {
-			return
-		}
-		for _, w := range []world{{cuts: true}, {resets: true}, {}} {
-			w.limit, w.rtt, w.closes, w.hangUp = constant(limit), rtt, when, Reset
-			s, end = search(w)
-			r := s.result(end)
-			require.Less(t, r.Survived, limit)
-			if r.Verdict == Found {
-				require.Greater(t, r.Lost, limit-settled, limit)
-			} else {
-				require.Equal(t, ServerCloses, r.Verdict, limit)
-			}
-		}
-	})
-}
-
-// forTimes runs a test for numbers of connections, round-trip times, and times
-// from 2 s to 10 min, of which half are whole seconds.
-func forTimes(t *testing.T, f func(t *testing.T, random *rand.Rand, n int, rtt, when time.Duration)) {
-	for _, n := range []int{1, 2, 3, 8} {
-		for _, rtt := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 300 * time.Millisecond} {
-			for i := range uint64(100) {
-				random := rand.New(rand.NewPCG(i, 4))
-				when := logUniform(random, 2*time.Second+3*rtt, 10*time.Minute)
-				if i%2 == 0 {
-					when = when.Round(time.Second)
-				}
-				t.Run(fmt.Sprint(n, rtt, when), func(t *testing.T) { f(t, random, n, rtt, when) })
-			}
-		}
-	}
 }
