@@ -130,18 +130,18 @@ func explain(fd uintptr, err error) error {
 }
 
 func isTCPSocket(socket syscall.Conn) bool {
-	return isOf(socket, unix.IPPROTO_TCP) || isMPTCPSocket(socket)
+	p := protocolOf(socket)
+	return p == unix.IPPROTO_TCP || p == unix.IPPROTO_MPTCP
 }
 
-func isMPTCPSocket(socket syscall.Conn) bool { return isOf(socket, unix.IPPROTO_MPTCP) }
+func isMPTCPSocket(socket syscall.Conn) bool { return protocolOf(socket) == unix.IPPROTO_MPTCP }
 
-func isOf(socket syscall.Conn, proto int) bool {
-	is := false
+func protocolOf(socket syscall.Conn) (p int) {
 	sockopt.Control(socket, func(fd uintptr) error {
-		is = protocol(fd) == proto
+		p = protocol(fd)
 		return nil
 	})
-	return is
+	return p
 }
 
 // setUnconnected sets c on a socket that is neither connected nor listening.

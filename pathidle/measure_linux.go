@@ -25,8 +25,8 @@ const (
 	asleep = time.Second
 )
 
-// errNoAnswer stands for the error of a dial that took too long, which matches
-// that of a context of the caller whose deadline is over.
+// errNoAnswer is that of a dial that took longer than dialTimeout. A caller would
+// take [context.DeadlineExceeded] for the end of a context of its own.
 var errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
 
 // measurement carries out what a search decides.

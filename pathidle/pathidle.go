@@ -106,9 +106,9 @@ func (o *Options) Duration(limit time.Duration) time.Duration {
 //
 // An error says that the measurement has ended early: ctx is done, and then the
 // error is that of ctx; the server can't be reached, or no longer, by new
-// connections, of which each has 30 s; or the network fails again and again. The Result is what was
-// known by then, with the Verdict [Incomplete]. Whatever it returns, Measure
-// leaves no connection open.
+// connections, of which each has 30 s; or the network fails again and again. The
+// Result is what was known by then, with the Verdict [Incomplete]. Whatever it
+// returns, Measure leaves no connection open.
 //
 // It works on Linux. Elsewhere it returns an error that matches
 // [errors.ErrUnsupported], before anything is dialed. So it does, after the first
