@@ -23,10 +23,7 @@ func TestDeadPeer(t *testing.T) {
 	t.Parallel()
 	policy := tcptest.Supported(tcptest.Quick)
 	detection, _ := policy.DetectionTime()
-	peer := os.Getenv(peerEnv)
-	if peer == "" {
-		peer = start(t)
-	}
+	peer := silentPeer(t)
 	for name, connect := range map[string]func(*testing.T) net.Conn{
 		"Dialer": func(t *testing.T) net.Conn {
 			return dial(t, peer, (&keepalive.Dialer{Config: policy}).DialContext)
@@ -56,15 +53,29 @@ func TestDeadPeer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn := connect(t)
-			require.NoError(t, tcptest.Read(conn))
-			since := time.Now()
-			err := tcptest.Read(conn)
-			assert.True(t, keepalive.IsPeerLost(err), "%v", err)
-			tcptest.AssertWithin(t, since, detection-detection/8, detection+detection/8+time.Second)
-			assert.Equal(t, io.EOF, tcptest.Read(conn))
+			assertLost(t, connect(t), detection)
 		})
 	}
+}
+
+func silentPeer(t *testing.T) string {
+	t.Helper()
+	if peer := os.Getenv(peerEnv); peer != "" {
+		return peer
+	}
+	return start(t)
+}
+
+// assertLost asserts that the peer of conn, which falls silent once it has written
+// a byte, is noticed within the time.
+func assertLost(t *testing.T, conn net.Conn, detection time.Duration) {
+	t.Helper()
+	require.NoError(t, tcptest.Read(conn))
+	since := time.Now()
+	err := tcptest.Read(conn)
+	assert.True(t, keepalive.IsPeerLost(err), "%v", err)
+	tcptest.AssertWithin(t, since, detection-detection/8, detection+detection/8+time.Second)
+	assert.Equal(t, io.EOF, tcptest.Read(conn))
 }
 
 // dial returns a connection to the peer, which falls silent once it has written
