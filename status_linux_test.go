@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/tcptest"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

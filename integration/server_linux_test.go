@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )

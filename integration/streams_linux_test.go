@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/yamux"
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
-	"github.com/seed-7be6acb7/keepalive/internal/turns"
+	"github.com/seed-7be6acb7/keepalive/internal/test/benchpair"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/require"
 )
 
@@ -36,7 +36,7 @@ func BenchmarkLs(b *testing.B) {
 	defer out.Close()
 	ls := lister{b: b, out: out, args: []string{program(b, "keepalive"), "ls", "--json"}}
 	ss := lister{b: b, out: out, args: []string{lookPath(b, "ss"), "-tnpoHi"}}
-	medians := turns.Medians(b.N, turns.Contender{Do: ls.run}, turns.Contender{Do: ss.run})
+	medians := benchpair.Medians(b.N, benchpair.Contender{Do: ls.run}, benchpair.Contender{Do: ss.run})
 	took, memory := float64(medians[0])/float64(medians[1]), float64(ls.memory)/float64(ss.memory)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(took, "of-ss")

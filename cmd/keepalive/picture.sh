@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 if [ "${1-}" != inside ]; then
 	bin=$(mktemp -d)
 	trap 'rm -rf "$bin"' EXIT
-	CGO_ENABLED=0 go build -o "$bin" . ./internal/picture ./testdata/goserver
+	CGO_ENABLED=0 go build -o "$bin" . ./internal/programs/picture ./testdata/goserver
 	unshare --net --pid --fork --mount-proc --kill-child "./${0##*/}" inside "$bin"
 	"$bin/picture" <"$bin/screen" >../../docs/keepalive.svg
 	exit

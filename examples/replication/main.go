@@ -28,8 +28,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // Exit codes. Those of a usage error and of Ctrl-C are the shell's.
@@ -56,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "replication:", err)
 		return exitUsage
 	}
-	err = replicate(ctx, cli.NewScreen(stdout), o)
+	err = replicate(ctx, NewScreen(stdout), o)
 	switch {
 	case err == nil:
 		return exitProven

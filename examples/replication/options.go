@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // The records stay in memory, twice.
@@ -29,7 +28,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		return options{}, err
 	}
 	var o options
-	if err := cli.Parse(o.flags(planned), args, stdout); err != nil {
+	if err := Parse(o.flags(planned), args, stdout); err != nil {
 		return o, err
 	}
 	return o, o.validate()

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 )
 
 // machine is what the primary runs on. It loses power twice. It is back at once,

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // plainPolicy returns what net sets on a connection of its own to the same
@@ -24,7 +23,7 @@ func plainPolicy(ctx context.Context, address string) (keepalive.Config, error) 
 
 // compare prints both policies under the names that tcp(7) and socket(7) give
 // their options.
-func compare(s *cli.Screen, held, plain keepalive.Config) {
+func compare(s *Screen, held, plain keepalive.Config) {
 	s.Line("What the kernel holds  on this connection  on one of net.Dial")
 	type row struct {
 		option string

@@ -21,8 +21,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/cli"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 )
 
 // asProgram makes the test binary behave as the program.
@@ -366,7 +365,7 @@ func TestUnreadableProofIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	st := &story{Screen: cli.NewScreen(full), options: options{records: 5}, copied: &witness{journal: newJournal(5)}}
+	st := &story{Screen: NewScreen(full), options: options{records: 5}, copied: &witness{journal: newJournal(5)}}
 	if err := st.prove(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v, want %v", err, syscall.ENOSPC)
 	}

@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/cli"
 )
 
 // story is what both sides go through. One goroutine prints it.
 type story struct {
-	*cli.Screen
+	*Screen
 	options
 	machine *machine
 	replica *replica
@@ -33,7 +32,7 @@ type loss struct {
 
 // replicate runs both sides. It returns nil only if the replica has proven that
 // it holds everything, and the cause of ctx if that ended it.
-func replicate(ctx context.Context, s *cli.Screen, o options) error {
+func replicate(ctx context.Context, s *Screen, o options) error {
 	defer s.End()
 	ctx, fail := context.WithCancelCause(ctx)
 	ln, err := listen(ctx, "127.0.0.1:0", o.policy)
@@ -57,7 +56,7 @@ func replicate(ctx context.Context, s *cli.Screen, o options) error {
 
 // newStory returns a story whose replica says what happens to it, and waits until
 // that is told.
-func newStory(ctx context.Context, s *cli.Screen, o options, ln net.Listener) *story {
+func newStory(ctx context.Context, s *Screen, o options, ln net.Listener) *story {
 	m := newMachine(ln, o.records)
 	st := &story{
 		Screen: s, options: o, machine: m, copied: &witness{machine: m},

@@ -12,7 +12,7 @@ import (
 	"github.com/mikioh/tcpinfo"
 	"github.com/mikioh/tcpopt"
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/turns"
+	"github.com/seed-7be6acb7/keepalive/internal/test/benchpair"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -55,33 +55,33 @@ func benchmarkApply(b *testing.B, next time.Duration) {
 	both := []keepalive.Config{config, config}
 	both[1].Idle = next
 	ours, nets := open(b), open(b)
-	turns.Benchmark(b,
-		alternate("keepalive", func(i int) { turns.NoError(b, both[i].Apply(ours)) }),
+	benchpair.Benchmark(b,
+		alternate("keepalive", func(i int) { benchpair.NoError(b, both[i].Apply(ours)) }),
 		mikioh(b, "mikioh", options(both[0]), options(both[1])),
 		mikioh(b, "mikioh-4", options(both[0])[:4], options(both[1])[:4]),
 		alternate("net", func(i int) {
-			turns.NoError(b, nets.SetKeepAliveConfig(net.KeepAliveConfig{
+			benchpair.NoError(b, nets.SetKeepAliveConfig(net.KeepAliveConfig{
 				Enable: true, Idle: both[i].Idle, Interval: config.Interval, Count: config.Count,
 			}))
 		}),
 	)
 }
 
-func mikioh(b *testing.B, name string, both ...[]tcpopt.Option) turns.Contender {
+func mikioh(b *testing.B, name string, both ...[]tcpopt.Option) benchpair.Contender {
 	inner := open(b)
 	return alternate(name, func(i int) {
 		conn, err := tcp.NewConn(inner)
-		turns.NoError(b, err)
+		benchpair.NoError(b, err)
 		for _, o := range both[i] {
-			turns.NoError(b, conn.SetOption(o))
+			benchpair.NoError(b, conn.SetOption(o))
 		}
 	})
 }
 
 // alternate does 0 and 1 in turn.
-func alternate(name string, do func(i int)) turns.Contender {
+func alternate(name string, do func(i int)) benchpair.Contender {
 	i := 0
-	return turns.Contender{Name: name, Do: func() {
+	return benchpair.Contender{Name: name, Do: func() {
 		i = 1 - i
 		do(i)
 	}}
@@ -92,17 +92,17 @@ func BenchmarkGet(b *testing.B) {
 	ours, theirs := open(b), open(b)
 	buf := make([]byte, 4)
 	four := options(config)[:4]
-	turns.Benchmark(b,
-		turns.Contender{Name: "keepalive", Do: func() {
+	benchpair.Benchmark(b,
+		benchpair.Contender{Name: "keepalive", Do: func() {
 			_, err := keepalive.Get(ours)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 		}},
-		turns.Contender{Name: "mikioh", Do: func() {
+		benchpair.Contender{Name: "mikioh", Do: func() {
 			conn, err := tcp.NewConn(theirs)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 			for _, o := range four {
 				_, err := conn.Option(o.Level(), o.Name(), buf)
-				turns.NoError(b, err)
+				benchpair.NoError(b, err)
 			}
 		}},
 	)
@@ -112,16 +112,16 @@ func BenchmarkStat(b *testing.B) {
 	ours, theirs := open(b), open(b)
 	var info tcpinfo.Info
 	buf := make([]byte, 256)
-	turns.Benchmark(b,
-		turns.Contender{Name: "keepalive", Do: func() {
+	benchpair.Benchmark(b,
+		benchpair.Contender{Name: "keepalive", Do: func() {
 			_, err := keepalive.Stat(ours)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 		}},
-		turns.Contender{Name: "mikioh", Do: func() {
+		benchpair.Contender{Name: "mikioh", Do: func() {
 			conn, err := tcp.NewConn(theirs)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 			_, err = conn.Option(info.Level(), info.Name(), buf)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 		}},
 	)
 }
@@ -133,7 +133,7 @@ func BenchmarkWrappedAccept(b *testing.B) {
 	require.NoError(b, err)
 	etcd, err := transport.NewKeepAliveListener(listen(b), "http", nil)
 	require.NoError(b, err)
-	turns.Benchmark(b, turns.Accept(b, "keepalive", ours), turns.Accept(b, "etcd", etcd))
+	benchpair.Benchmark(b, benchpair.Accept(b, "keepalive", ours), benchpair.Accept(b, "etcd", etcd))
 }
 
 func listen(t testing.TB) net.Listener {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
-	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 )
 
 // sleeper starts a process in a group, which ends with the test at the latest.

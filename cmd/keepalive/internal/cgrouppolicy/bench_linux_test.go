@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouptest"
-	"github.com/seed-7be6acb7/keepalive/internal/turns"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/internal/test/benchpair"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +27,7 @@ var usualOptions = [][3]int{
 // options on both ends.
 func BenchmarkConnection(b *testing.B) {
 	with, without, program := group(b, &usual), group(b, nil), group(b, nil)
-	turns.Benchmark(b,
+	benchpair.Benchmark(b,
 		connecting(b, "policy", with, false),
 		connecting(b, "without", without, false),
 		connecting(b, "setsockopt", program, true),
@@ -37,7 +37,7 @@ func BenchmarkConnection(b *testing.B) {
 // One setsockopt of an option of the policy, on an open connection.
 func BenchmarkSetsockopt(b *testing.B) {
 	with, without := group(b, &usual), group(b, nil)
-	turns.Benchmark(b, setting(b, "policy", with), setting(b, "without", without))
+	benchpair.Benchmark(b, setting(b, "policy", with), setting(b, "without", without))
 }
 
 // group returns a maker of sockets in a group of its own, with a policy or
@@ -51,32 +51,32 @@ func group(b *testing.B, c *keepalive.Config) *cgrouptest.Sockets {
 	return s
 }
 
-func connecting(b *testing.B, name string, s *cgrouptest.Sockets, sets bool) turns.Contender {
+func connecting(b *testing.B, name string, s *cgrouptest.Sockets, sets bool) benchpair.Contender {
 	ln := listen(b, s, unix.AF_INET, 0)
 	address, err := unix.Getsockname(int(ln))
-	turns.NoError(b, err)
+	benchpair.NoError(b, err)
 	var clients []int
-	return turns.Contender{
+	return benchpair.Contender{
 		Name: name,
 		Prepare: func(calls int) {
 			for range calls {
 				fd, err := s.Socket(b, unix.AF_INET, unix.SOCK_STREAM, 0)
-				turns.NoError(b, err)
+				benchpair.NoError(b, err)
 				// Without TIME_WAIT.
-				turns.NoError(b, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+				benchpair.NoError(b, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 				clients = append(clients, fd)
 			}
 		},
 		Do: func() {
 			client := clients[len(clients)-1]
 			clients = clients[:len(clients)-1]
-			turns.NoError(b, unix.Connect(client, address))
+			benchpair.NoError(b, unix.Connect(client, address))
 			server, _, err := unix.Accept4(int(ln), unix.SOCK_CLOEXEC)
-			turns.NoError(b, err)
+			benchpair.NoError(b, err)
 			if sets {
 				for _, o := range usualOptions {
-					turns.NoError(b, unix.SetsockoptInt(client, o[0], o[1], o[2]))
-					turns.NoError(b, unix.SetsockoptInt(server, o[0], o[1], o[2]))
+					benchpair.NoError(b, unix.SetsockoptInt(client, o[0], o[1], o[2]))
+					benchpair.NoError(b, unix.SetsockoptInt(server, o[0], o[1], o[2]))
 				}
 			}
 			unix.Close(client)
@@ -85,10 +85,10 @@ func connecting(b *testing.B, name string, s *cgrouptest.Sockets, sets bool) tur
 	}
 }
 
-func setting(b *testing.B, name string, s *cgrouptest.Sockets) turns.Contender {
+func setting(b *testing.B, name string, s *cgrouptest.Sockets) benchpair.Contender {
 	client, _ := pair(b, s)
-	return turns.Contender{
+	return benchpair.Contender{
 		Name: name,
-		Do:   func() { turns.NoError(b, unix.SetsockoptInt(int(client), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 5)) },
+		Do:   func() { benchpair.NoError(b, unix.SetsockoptInt(int(client), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 5)) },
 	}
 }

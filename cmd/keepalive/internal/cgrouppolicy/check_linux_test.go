@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
-	"github.com/seed-7be6acb7/keepalive/internal/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 )
 
 // What the verifier refuses is no lack of rights.

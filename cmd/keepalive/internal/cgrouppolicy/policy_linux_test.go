@@ -11,7 +11,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
-	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"

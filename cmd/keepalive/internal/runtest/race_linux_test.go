@@ -1,5 +1,0 @@
-//go:build race
-
-package runtest_test
-
-const withRace = true

@@ -1,0 +1,62 @@
+//go:build !keepalive_portable
+
+package readback
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// hideSysctls mounts something else over the sysctls of TCP, for this test, as
+// containers do.
+func hideSysctls(t *testing.T, files map[string]string) {
+	t.Helper()
+	const dir = "/proc/sys/net/ipv4"
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		netlab.Skip(t, os.NewSyscallError("unshare", err))
+	}
+	require.NoError(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	require.NoError(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+	for name, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
+	}
+}
+
+// Where /proc does not tell, a new socket does.
+func TestDefaultsThatProcHides(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"nothing there": nil,
+		"zeros, as under gVisor": {
+			"tcp_keepalive_time": "60\n", "tcp_keepalive_intvl": "0\n", "tcp_keepalive_probes": "0\n",
+		},
+		"rubbish": {"tcp_keepalive_time": "soon\n", "tcp_keepalive_intvl": "100000\n", "tcp_keepalive_probes": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			netlab.NewNamespace(t)
+			netlab.Sysctl(t, "tcp_keepalive_time", "60")
+			netlab.Sysctl(t, "tcp_keepalive_intvl", "5")
+			netlab.Sysctl(t, "tcp_keepalive_probes", "3")
+			hideSysctls(t, files)
+			want := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+			assert.Equal(t, want, keepalive.SystemDefaults())
+			d, ok := keepalive.Config{}.DetectionTime()
+			assert.True(t, ok)
+			assert.Equal(t, 75*time.Second, d)
+
+			conn, _ := tcptest.Pair(t, &keepalive.Dialer{Config: tcptest.Quick}, tcptest.PlainListen(t, "tcp4"))
+			require.NoError(t, keepalive.Config{}.Apply(conn))
+			tcptest.AssertOptions(t, want, conn)
+			_, ok = keepalive.Config{}.UnackedTime()
+			assert.False(t, ok, "no socket tells tcp_retries2")
+		})
+	}
+}
