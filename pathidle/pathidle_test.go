@@ -85,9 +85,9 @@ func TestResult(t *testing.T) {
 		{pathidle.Result{Verdict: pathidle.Found, Survived: 2 * s, Lost: 2949 * time.Millisecond},
 			"the path forgets a connection that is idle for 2s to 2.9s", "keepalive: IdleLimit is 2s, want more than 2.25s, or 0 for none"},
 		{pathidle.Result{Verdict: pathidle.NothingLost, Survived: time.Hour},
-			"the path knows a connection that is idle for 1h0m0s", "idle=40m0s,interval=13m19s,count=3"},
+			"the path knows a connection that is idle for 1h", "idle=40m0s,interval=13m19s,count=3"},
 		{pathidle.Result{Verdict: pathidle.ServerCloses, Survived: 104 * s, After: 120 * s},
-			"the server closes connections after 2m0s; the path remembers for longer than 1m44s", "idle=1m9s,interval=23s,count=3"},
+			"the server closes connections after 2m; the path remembers for longer than 1m44s", "idle=1m9s,interval=23s,count=3"},
 		{pathidle.Result{Verdict: pathidle.ServerSends, Survived: 15 * s, After: 15 * s},
 			"the server sends something every 15s; the path remembers for longer than 15s", "idle=10s,interval=3s,count=3"},
 		{pathidle.Result{Verdict: pathidle.Varies, Survived: 50 * s, Lost: 63 * s},
@@ -97,7 +97,7 @@ func TestResult(t *testing.T) {
 		{pathidle.Result{}, "nothing is known of the path", "pathidle: no idle time is known to survive"},
 		{pathidle.Result{Survived: 90 * s}, "the path remembers for longer than 1m30s", "idle=1m0s,interval=19s,count=3"},
 		{pathidle.Result{Survived: 90 * s, Lost: 120 * s},
-			"the path remembers for longer than 1m30s, and forgets after 2m0s at the latest", "idle=1m0s,interval=19s,count=3"},
+			"the path remembers for longer than 1m30s, and forgets after 2m at the latest", "idle=1m0s,interval=19s,count=3"},
 	} {
 		assert.Equal(t, tt.text, tt.result.String())
 		c, err := tt.result.Plan(keepalive.Target{})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 )
 
 // Result is what is known of a path.
@@ -129,7 +130,7 @@ func (r Result) Plan(t keepalive.Target) (keepalive.Config, error) {
 
 // String returns the answer in a sentence.
 func (r Result) String() string {
-	survived, lost, after := spell(r.Survived), spell(r.Lost), spell(r.After)
+	survived, lost, after := duration.Format(r.Survived), duration.Format(r.Lost), duration.Format(r.After)
 	switch r.Verdict {
 	case Found:
 		return fmt.Sprintf("the path forgets a connection that is idle for %s to %s", survived, lost)
@@ -152,12 +153,4 @@ func (r Result) String() string {
 	default:
 		return fmt.Sprintf("the path remembers for longer than %s, and forgets after %s at the latest", survived, lost)
 	}
-}
-
-// spell leaves out what is beyond the precision.
-func spell(d time.Duration) string {
-	if d < time.Minute {
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
 }

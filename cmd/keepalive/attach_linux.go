@@ -38,11 +38,11 @@ that are open what keepalive set takes. See docs/run.md.`,
 		Example: `  keepalive attach --cgroup /system.slice/redis-server.service idle=60s,count=3`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			a := attacher{allowMPTCP: allowMPTCP}
+			a := attachCommand{allowMPTCP: allowMPTCP}
 			if a.change, err = parseEnforced(args[0]); err != nil {
 				return err
 			}
-			a.setter = setter{change: a.change, guarded: true, out: term.New(c.OutOrStdout()), stderr: c.ErrOrStderr()}
+			a.setCommand = setCommand{change: a.change, guarded: true, out: term.New(c.OutOrStdout()), stderr: c.ErrOrStderr()}
 			return a.run(c.Context(), group)
 		},
 	}
@@ -52,14 +52,14 @@ that are open what keepalive set takes. See docs/run.md.`,
 	return c
 }
 
-// An attacher is what the command is told to do.
-type attacher struct {
+// An attachCommand is what the command is told to do.
+type attachCommand struct {
 	change     change
 	allowMPTCP bool
-	setter     setter // of the connections that are open
+	setCommand setCommand // of the connections that are open
 }
 
-func (a *attacher) run(ctx context.Context, path string) error {
+func (a *attachCommand) run(ctx context.Context, path string) error {
 	group, err := cgroup.Open(path)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (a *attacher) run(ctx context.Context, path string) error {
 		return err
 	}
 	defer attachment.Close()
-	fmt.Fprintf(a.setter.out, "New connections of %s hold %v until this command ends.\n", path, a.change.policy)
+	fmt.Fprintf(a.setCommand.out, "New connections of %s hold %v until this command ends.\n", path, a.change.policy)
 	refused := a.setOpen(ctx, group)
 	if _, ok := errors.AsType[exitCode](refused); !ok && refused != nil {
 		return refused
@@ -86,13 +86,13 @@ func (a *attacher) run(ctx context.Context, path string) error {
 	if !awaitEnd(ctx, group) {
 		return fmt.Errorf("cgroup %s has been removed, as when its service stops: attach again when it is back", path)
 	}
-	fmt.Fprintln(a.setter.out, "Stopped: connections keep what they hold, and new ones are the program's own.")
+	fmt.Fprintln(a.setCommand.out, "Stopped: connections keep what they hold, and new ones are the program's own.")
 	return refused
 }
 
 // setOpen sets the sockets of the group's processes. Those that do not belong to
 // the group, as they came from elsewhere, are set too.
-func (a *attacher) setOpen(ctx context.Context, group *cgroup.Group) error {
+func (a *attachCommand) setOpen(ctx context.Context, group *cgroup.Group) error {
 	pids, err := group.Processes()
 	if group.IsGone() || err == nil && len(pids) == 0 {
 		return nil
@@ -100,8 +100,8 @@ func (a *attacher) setOpen(ctx context.Context, group *cgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	a.setter.selection.pids = pids
-	if err := a.setter.run(ctx); !errors.Is(err, errNoSocket) {
+	a.setCommand.selection.pids = pids
+	if err := a.setCommand.run(ctx); !errors.Is(err, errNoSocket) {
 		return err
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sysctld"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 	"github.com/seed-7be6acb7/keepalive/internal/sysctl"
 )
 
@@ -126,10 +127,10 @@ func ofGo(ctx context.Context) (keepalive.Config, error) {
 func unnoticed(c keepalive.Config) (idle, inFlight string) {
 	idle, inFlight = never, unknown
 	if d, ok := c.DetectionTime(); ok {
-		idle = short(d)
+		idle = duration.Format(d)
 	}
 	if d, ok := c.UnackedTime(); ok {
-		inFlight = short(d)
+		inFlight = duration.Format(d)
 	}
 	return idle, inFlight
 }

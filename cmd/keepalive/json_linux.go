@@ -6,7 +6,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
 
-// fields is the documentation of object, in its order.
+// fields is the documentation of jsonSocket, in its order.
 const fields = `    processes            who shares the socket: pid, command, fd
     state                established, listen, close-wait: RFC 9293
     local, remote        address and port, null where there is none
@@ -28,9 +28,9 @@ and of a connection, once it is established
     suspect              whether the peer has stopped answering
 `
 
-// An object is what ls --json prints of a socket. Durations are in seconds.
-type object struct {
-	Processes         []objectProcess `json:"processes"`
+// A jsonSocket is what ls --json prints of a socket. Durations are in seconds.
+type jsonSocket struct {
+	Processes         []jsonProcess   `json:"processes"`
 	State             string          `json:"state"`
 	Local             *netip.AddrPort `json:"local"`
 	Remote            *netip.AddrPort `json:"remote"`
@@ -44,16 +44,16 @@ type object struct {
 	MaxRTO            seconds         `json:"max_rto"`
 	UnnoticedIdle     *seconds        `json:"unnoticed_idle"`
 	UnnoticedInFlight *seconds        `json:"unnoticed_in_flight"`
-	*objectStatus                     // nil unless the connection is established and open
+	*jsonStatus                       // nil unless the connection is established and open
 }
 
-type objectProcess struct {
+type jsonProcess struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"`
 	FD      int    `json:"fd"`
 }
 
-type objectStatus struct {
+type jsonStatus struct {
 	Heard       seconds `json:"heard"`
 	Probes      int     `json:"probes"`
 	Retransmits int     `json:"retransmits"`
@@ -62,9 +62,9 @@ type objectStatus struct {
 	Suspect     bool    `json:"suspect"`
 }
 
-func toObject(s *sockets.Socket) object {
+func toJSON(s *sockets.Socket) jsonSocket {
 	c := s.Config
-	o := object{
+	o := jsonSocket{
 		State:             s.State.String(),
 		Local:             orNull(s.Local, s.Local.Port() != 0),
 		Remote:            orNull(s.Remote, s.Remote.IsValid()),
@@ -80,10 +80,10 @@ func toObject(s *sockets.Socket) object {
 		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known),
 	}
 	for _, h := range s.Holders {
-		o.Processes = append(o.Processes, objectProcess{h.PID, h.Command, h.FD})
+		o.Processes = append(o.Processes, jsonProcess{h.PID, h.Command, h.FD})
 	}
 	if s.Status.Open {
-		o.objectStatus = &objectStatus{
+		o.jsonStatus = &jsonStatus{
 			Heard:       toSeconds(s.Status.SinceHeard()),
 			Probes:      s.Status.Probes,
 			Retransmits: s.Status.Retransmits,

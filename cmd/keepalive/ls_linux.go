@@ -98,13 +98,13 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 	case l.watch < 0:
 		return usageError{fmt.Errorf("--watch is %v, want a duration above zero, such as 1s", l.watch)}
 	case l.watch > 0:
-		return l.again(ctx, stdout)
+		return l.watchTable(ctx, stdout)
 	case l.json:
 		return l.printJSON(ctx, stdout, stderr)
 	}
 	out := term.New(stdout)
-	lines, closing, err := l.table(ctx, out)
-	if _, err := io.WriteString(out, strings.Join(lines, "")+strings.Join(closing, "")); err != nil {
+	lines, notes, err := l.table(ctx, out)
+	if _, err := io.WriteString(out, strings.Join(lines, "")+strings.Join(notes, "")); err != nil {
 		return err
 	}
 	return err
@@ -113,26 +113,26 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
 	w := bufio.NewWriterSize(stdout, 64<<10)
 	encoder := json.NewEncoder(w)
-	closing, result := l.find(ctx, func(s *sockets.Socket) error { return encoder.Encode(toObject(s)) })
+	notes, result := l.find(ctx, func(s *sockets.Socket) error { return encoder.Encode(toJSON(s)) })
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, line := range closing {
+	for _, line := range notes {
 		fmt.Fprintln(stderr, line)
 	}
 	return result
 }
 
 // table returns the lines of the table, those that close it, and the result.
-func (l *ls) table(ctx context.Context, out term.Output) (lines, closing []string, result error) {
+func (l *ls) table(ctx context.Context, out term.Output) (lines, notes []string, result error) {
 	var found []*sockets.Socket
-	closing, result = l.find(ctx, func(s *sockets.Socket) error {
+	notes, result = l.find(ctx, func(s *sockets.Socket) error {
 		found = append(found, s)
 		return nil
 	})
 	slices.SortStableFunc(found, compareAttention)
 	var wrapped []string
-	for _, line := range closing {
+	for _, line := range notes {
 		wrapped = append(wrapped, term.Wrap(line, out.Width)...)
 	}
 	return renderSockets(out, found), wrapped, result
@@ -140,7 +140,7 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, closing []strin
 
 // find visits the sockets that are meant. It returns lines about what it could
 // not find, and the result.
-func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (closing []string, result error) {
+func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes []string, result error) {
 	f, err := sockets.Find()
 	if err != nil {
 		return nil, err
@@ -165,30 +165,30 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (closi
 		}
 	}
 	refusals := l.selection.refused(f.Refusals())
-	closing = refusalLines(refusals)
+	notes = refusalLines(refusals)
 	if !guards {
-		return closing, nil
+		return notes, nil
 	}
 	for _, r := range refusals {
 		met[r.Process] = true
 	}
 	missing := l.selection.missing(slices.Collect(maps.Keys(met)))
 	for _, flag := range missing {
-		closing = append(closing, "no TCP socket was found for "+flag)
+		notes = append(notes, "no TCP socket was found for "+flag)
 	}
 	if visited+len(refusals)+len(missing) > 0 {
-		return closing, exitCode(exitWanting)
+		return notes, exitCode(exitProblem)
 	}
-	return closing, nil
+	return notes, nil
 }
 
-// again shows the table until ctx ends. Its result is that of the last one.
-func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
+// watchTable shows the table until ctx ends. Its result is that of the last one.
+func (l *ls) watchTable(ctx context.Context, stdout io.Writer) (result error) {
 	tick := time.NewTicker(l.watch)
 	defer tick.Stop()
 	for first := true; ; first = false {
 		out := term.New(stdout) // of a terminal that may have changed its size
-		lines, closing, err := l.table(ctx, out)
+		lines, notes, err := l.table(ctx, out)
 		if ctx.Err() != nil {
 			return result
 		}
@@ -196,7 +196,7 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 			return err
 		}
 		result = err
-		if err := redraw(out, lines, closing, first); err != nil {
+		if err := redraw(out, lines, notes, first); err != nil {
 			return err
 		}
 		select {
@@ -209,16 +209,16 @@ func (l *ls) again(ctx context.Context, stdout io.Writer) (result error) {
 
 // redraw prints lines in place of those before, as many as fit, and below them
 // those that close the table.
-func redraw(out term.Output, lines, closing []string, first bool) error {
+func redraw(out term.Output, lines, notes []string, first bool) error {
 	var b strings.Builder
 	switch {
 	case out.Terminal:
 		const home, clearLine, clearBelow = "\x1b[H", "\x1b[K", "\x1b[J"
 		b.WriteString(home)
 		room := out.Height - 1 // a line stays free for the cursor
-		closing = closing[:min(len(closing), room)]
-		lines = lines[:min(len(lines), room-len(closing))]
-		for _, line := range slices.Concat(lines, closing) {
+		notes = notes[:min(len(notes), room)]
+		lines = lines[:min(len(lines), room-len(notes))]
+		for _, line := range slices.Concat(lines, notes) {
 			b.WriteString(strings.TrimSuffix(line, "\n") + clearLine + "\n")
 		}
 		b.WriteString(clearBelow)
@@ -226,7 +226,7 @@ func redraw(out term.Output, lines, closing []string, first bool) error {
 		if !first {
 			b.WriteString("\n")
 		}
-		b.WriteString(strings.Join(slices.Concat(lines, closing), ""))
+		b.WriteString(strings.Join(slices.Concat(lines, notes), ""))
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

@@ -123,7 +123,7 @@ func TestLsInAnotherNamespace(t *testing.T) {
 	netlab.Sysctl(t, "tcp_retries2", "4")
 	server := startNginx(t, "listen 127.0.0.1:8080;")
 	dial(t, "127.0.0.1:8080").Close()
-	l := outside(t, func() []object { return list(t, "--pid", pid(server)) })
+	l := outside(t, func() []jsonSocket { return list(t, "--pid", pid(server)) })
 	require.Len(t, l, 1)
 	o := l[0]
 	assert.Equal(t, "listen false 100 7 5\n", fmt.Sprintln(o.State, o.KeepAlive, o.Idle, o.Interval, o.Count))
@@ -156,7 +156,7 @@ func TestRefusedProcess(t *testing.T) {
 	const reason = "it belongs to another user, so it takes CAP_SYS_PTRACE, which root has"
 
 	r := asNobody(t, "set", "--pid", pid(server), "idle=1m")
-	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stderr, fmt.Sprintf("keepalive: redis-server[%s] of user root: %s (open /proc/%[1]s/fd: permission denied)\n", pid(server), reason))
 	assert.Empty(t, r.stdout)
 
@@ -166,7 +166,7 @@ func TestRefusedProcess(t *testing.T) {
 
 	for _, args := range [][]string{{"--pid", pid(server), "--hang=100h"}, {"--hang-in-flight=100h"}, {"--hang=100h", "--json"}} {
 		r = asNobody(t, append([]string{"ls"}, args...)...)
-		assert.Equal(t, exitWanting, r.code, "what can't be seen may hang: %v", args)
+		assert.Equal(t, exitProblem, r.code, "what can't be seen may hang: %v", args)
 		assert.NotContains(t, r.stdout+r.stderr, "no TCP socket was found")
 	}
 
@@ -188,7 +188,7 @@ func TestUnknownSysctls(t *testing.T) {
 	conn := dial(t, "127.0.0.1:7000")
 	out.await(t, "accepted")
 	about := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
-	ls := func() object {
+	ls := func() jsonSocket {
 		r := outside(t, func() result { return asNobody(t, append([]string{"ls", "--json"}, about...)...) })
 		l := objects(t, r.stdout)
 		require.Len(t, l, 1, r.stderr)
@@ -199,11 +199,11 @@ func TestUnknownSysctls(t *testing.T) {
 	assert.Nil(t, o.UnnoticedInFlight)
 	assert.Equal(t, 150.0, float64(value(t, o.UnnoticedIdle)), "the socket tells it itself")
 	r := outside(t, func() result { return asNobody(t, append([]string{"ls", "--hang-in-flight=1h"}, about...)...) })
-	assert.Equal(t, exitWanting, r.code, "what is not known may be too long")
+	assert.Equal(t, exitProblem, r.code, "what is not known may be too long")
 	assert.Regexp(t, ` \? `, r.stdout)
 
 	r = outside(t, func() result { return asNobody(t, append([]string{"set", "default"}, about...)...) })
-	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stdout, "refused: the system's defaults can't be read: "+
 		"another network namespace takes CAP_NET_ADMIN and CAP_SYS_ADMIN over it, which root has (ioctl SIOCGSKNS: operation not permitted)")
 	r = outside(t, func() result { return asNobody(t, append([]string{"set", "user_timeout=9s"}, about...)...) })
@@ -234,13 +234,13 @@ func TestLsHang(t *testing.T) {
 	} {
 		require.Equal(t, exitDone, runCommand(t, "set", "--pid", pid(server), "--remote", conn.LocalAddr().String(), test.policy).code)
 		r := runCommand(t, "ls", "--pid", pid(server), "--json", test.flag)
-		assert.Equal(t, test.found, r.code == exitWanting, "%v", test)
+		assert.Equal(t, test.found, r.code == exitProblem, "%v", test)
 		assert.Len(t, objects(t, r.stdout), strings.Count(r.stdout, "\n"))
 		assert.Equal(t, test.found, r.stdout != "", "%v", test)
-		assert.Equal(t, test.found, runCommand(t, "ls", "--pid", pid(server), test.flag).code == exitWanting, "%v", test)
+		assert.Equal(t, test.found, runCommand(t, "ls", "--pid", pid(server), test.flag).code == exitProblem, "%v", test)
 	}
 	r := runCommand(t, "ls", "--pid", pid(server), "--json", "--listen", "--hang")
-	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, exitProblem, r.code)
 	assert.Equal(t, "listen", objects(t, r.stdout)[0].State)
 }
 
@@ -263,7 +263,7 @@ func TestLsHangOfNobody(t *testing.T) {
 	} {
 		for _, form := range []string{"", "--json"} {
 			r := runCommand(t, strings.Fields("ls --hang "+form+" "+flags)...)
-			assert.Equal(t, missing != "", r.code == exitWanting, "%s %s", flags, form)
+			assert.Equal(t, missing != "", r.code == exitProblem, "%s %s", flags, form)
 			assert.Equal(t, missing, r.stdout+r.stderr, "%s %s", flags, form)
 		}
 		assert.Equal(t, exitDone, runCommand(t, strings.Fields("ls "+flags)...).code, "without --hang")
@@ -439,7 +439,7 @@ func TestLsConnecting(t *testing.T) {
 		assert.ErrorIs(t, unix.Connect(socket(), address), unix.EINPROGRESS)
 	}
 	here := namespaceOf(t)
-	ls := func(flags ...string) (connecting []object) {
+	ls := func(flags ...string) (connecting []jsonSocket) {
 		for _, o := range list(t, append(flags, "--pid", strconv.Itoa(os.Getpid()))...) {
 			if value(t, o.NetNS) == here && o.State == "syn-sent" {
 				connecting = append(connecting, o)
@@ -451,7 +451,7 @@ func TestLsConnecting(t *testing.T) {
 	require.NotEmpty(t, l)
 	for _, o := range l {
 		assert.Nil(t, o.Remote, "getpeername(2) does not tell it")
-		assert.Equal(t, objectStatus{}, *o.objectStatus)
+		assert.Equal(t, jsonStatus{}, *o.jsonStatus)
 	}
 	awaitThat(t, func() bool {
 		out, err := exec.Command(lookPath(t, "ss"), "-tonH", "state", "syn-sent").Output()

@@ -19,7 +19,7 @@ import (
 // exitCode.
 const (
 	exitDone    = 0
-	exitWanting = 1 // something was refused, or is not as it should be
+	exitProblem = 1 // something was refused, or is not as it should be
 	exitUsage   = 2
 )
 
@@ -49,14 +49,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return int(code)
 	}
 	if errors.Is(err, context.Canceled) {
-		return exitWanting // by a signal, of which somebody knows
+		return exitProblem // by a signal, of which somebody knows
 	}
 	fmt.Fprintln(stderr, "keepalive:", strings.TrimPrefix(err.Error(), "keepalive: "))
 	if _, ok := errors.AsType[usageError](err); ok || !started {
 		fmt.Fprintf(stderr, "Try '%s --help'.\n", c.CommandPath())
 		return exitUsage
 	}
-	return exitWanting
+	return exitProblem
 }
 
 // A usageError is an argument or flag that makes no sense. What cobra finds

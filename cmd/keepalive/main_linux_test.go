@@ -92,17 +92,17 @@ func finish(t testing.TB, cmd *exec.Cmd) result {
 }
 
 // list runs ls --json.
-func list(t testing.TB, args ...string) []object {
+func list(t testing.TB, args ...string) []jsonSocket {
 	t.Helper()
 	r := runCommand(t, append([]string{"ls", "--json"}, args...)...)
-	require.Contains(t, []int{exitDone, exitWanting}, r.code, r.stderr)
+	require.Contains(t, []int{exitDone, exitProblem}, r.code, r.stderr)
 	return objects(t, r.stdout)
 }
 
-func objects(t testing.TB, lines string) (list []object) {
+func objects(t testing.TB, lines string) (list []jsonSocket) {
 	t.Helper()
 	for d := json.NewDecoder(strings.NewReader(lines)); ; {
-		o := object{objectStatus: new(objectStatus)} // which json does not make
+		o := jsonSocket{jsonStatus: new(jsonStatus)} // which json does not make
 		err := d.Decode(&o)
 		if errors.Is(err, io.EOF) {
 			return list

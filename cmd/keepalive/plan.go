@@ -70,7 +70,7 @@ func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
 	fmt.Fprintln(out)
 	heading("Elsewhere")
 	table := term.Table{{}, {}}
-	for _, d := range dialects(t, c) {
+	for _, d := range snippets(t, c) {
 		name := d.name
 		for _, line := range d.lines {
 			table.Append("  "+name, line)

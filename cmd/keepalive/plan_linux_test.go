@@ -30,7 +30,7 @@ func planned(t testing.TB) keepalive.Config {
 // settings returns what plan says to a program, but for comments.
 func settings(t testing.TB, program string) (lines []string) {
 	t.Helper()
-	for _, d := range dialects(demand, planned(t)) {
+	for _, d := range snippets(demand, planned(t)) {
 		if d.name != program {
 			continue
 		}
@@ -87,7 +87,7 @@ func TestPlanForRedis(t *testing.T) {
 	ask(t, conn)
 	said := keepalive.Config{Idle: 20 * time.Second, Interval: 6 * time.Second, Count: 3}
 	assertHolds(t, said, "--pid", pid(server), "--remote", conn.LocalAddr().String())
-	assert.Contains(t, fmt.Sprint(dialects(demand, planned(t))), fmt.Sprintf("# means %v", said))
+	assert.Contains(t, fmt.Sprint(snippets(demand, planned(t))), fmt.Sprintf("# means %v", said))
 	assert.True(t, meets(said, demand))
 	more := keepalive.Config{Idle: 21 * time.Second, Interval: 7 * time.Second, Count: 3}
 	assert.False(t, meets(more, demand), "the next one")
@@ -121,7 +121,7 @@ func TestPlanForHAProxy(t *testing.T) {
 	netlab.NewNamespace(t)
 	backend, out := startGo(t, "127.0.0.1:7000")
 	timeout := fmt.Sprintf("tcp-ut %dms", planned(t).UserTimeout.Milliseconds())
-	assert.Contains(t, fmt.Sprint(dialects(demand, planned(t))), "# and on each bind and server line: "+timeout)
+	assert.Contains(t, fmt.Sprint(snippets(demand, planned(t))), "# and on each bind and server line: "+timeout)
 	config := filepath.Join(t.TempDir(), "haproxy.cfg")
 	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`defaults
 	mode tcp
@@ -203,7 +203,7 @@ func TestPlanSaysWhatIsMissing(t *testing.T) {
 		c, err := keepalive.Plan(demands)
 		require.NoError(t, err)
 		missing := make(map[string][]string)
-		for _, d := range dialects(demands, c) {
+		for _, d := range snippets(demands, c) {
 			said := ""
 			for _, line := range d.lines {
 				if strings.HasPrefix(line, "# can't") {

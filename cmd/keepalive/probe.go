@@ -14,11 +14,12 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 	"github.com/seed-7be6acb7/keepalive/pathidle"
 )
 
 func newProbe() *cobra.Command {
-	var p prober
+	var p probeCommand
 	c := &cobra.Command{
 		Use:   "probe HOST:PORT",
 		Short: "Measure how long the path to a server keeps an idle connection",
@@ -61,15 +62,15 @@ The exit code is 1 if no idle time is known to survive, or it was ended early.`,
 	return c
 }
 
-// prober is what the command is told to do.
-type prober struct {
+// probeCommand is what the command is told to do.
+type probeCommand struct {
 	options pathidle.Options
 	json    bool
 	out     term.Output
 	stderr  io.Writer
 }
 
-func (p *prober) run(ctx context.Context, address string) error {
+func (p *probeCommand) run(ctx context.Context, address string) error {
 	if err := checkAddress(ctx, address); err != nil {
 		return usageError{err}
 	}
@@ -78,7 +79,7 @@ func (p *prober) run(ctx context.Context, address string) error {
 		_, err := pathidle.Measure(ctx, "tcp", address, &p.options) // says what is wrong
 		return usageError{inFlags(err)}
 	}
-	begin := fmt.Sprintf("Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, short(longest))
+	begin := fmt.Sprintf("Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, duration.Format(longest))
 	if p.json {
 		fmt.Fprint(p.stderr, begin)
 		r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
@@ -88,7 +89,7 @@ func (p *prober) run(ctx context.Context, address string) error {
 		return ending(ctx, r, err)
 	}
 	fmt.Fprint(p.out, begin)
-	picture := &livePicture{out: p.out, since: time.Now()}
+	picture := &progressView{out: p.out, since: time.Now()}
 	p.options.Progress = picture.update
 	stop := picture.start()
 	r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
@@ -120,16 +121,16 @@ func checkAddress(ctx context.Context, address string) error {
 func ending(ctx context.Context, r pathidle.Result, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil: // somebody wanted it so
-		return exitCode(exitWanting)
+		return exitCode(exitProblem)
 	case err != nil:
 		return err
 	case r.Survived == 0:
-		return exitCode(exitWanting)
+		return exitCode(exitProblem)
 	}
 	return nil
 }
 
-func (p *prober) printAnswer(r pathidle.Result) {
+func (p *probeCommand) printAnswer(r pathidle.Result) {
 	answer := r.String()
 	fmt.Fprintln(p.out, p.out.Paint(term.Heading, strings.ToUpper(answer[:1])+answer[1:]+"."))
 	policy, err := r.Plan(keepalive.Target{})
@@ -161,7 +162,7 @@ type measuredSample struct {
 	RTT     seconds          `json:"rtt"`
 }
 
-func (p *prober) printJSON(r pathidle.Result) error {
+func (p *probeCommand) printJSON(r pathidle.Result) error {
 	m := measured{
 		Remote:   r.Remote,
 		Verdict:  r.Verdict,
@@ -179,8 +180,8 @@ func (p *prober) printJSON(r pathidle.Result) error {
 	return json.NewEncoder(p.out).Encode(m)
 }
 
-// A livePicture shows a measurement that goes on.
-type livePicture struct {
+// A progressView shows a measurement that goes on.
+type progressView struct {
 	out   term.Output
 	since time.Time // the last update
 
@@ -190,7 +191,7 @@ type livePicture struct {
 }
 
 // update takes note of what has happened. In a pipe it prints it.
-func (l *livePicture) update(p pathidle.Progress) {
+func (l *progressView) update(p pathidle.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.since = &p, time.Now()
@@ -203,7 +204,7 @@ func (l *livePicture) update(p pathidle.Progress) {
 
 // start draws the picture again and again on a terminal, until the function that
 // it returns is called.
-func (l *livePicture) start() (stop func()) {
+func (l *progressView) start() (stop func()) {
 	if !l.out.Terminal {
 		return func() {}
 	}
@@ -230,7 +231,7 @@ func (l *livePicture) start() (stop func()) {
 }
 
 // draw draws the picture in place of the one before.
-func (l *livePicture) draw() {
+func (l *progressView) draw() {
 	if l.last == nil {
 		return
 	}
@@ -263,7 +264,7 @@ func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []st
 		style := stateStyle(c.State)
 		switch c.State {
 		case pathidle.StateIdle, pathidle.StateAsked, pathidle.StateDoubtful:
-			idle = short((now - c.Since).Truncate(100 * time.Millisecond))
+			idle = duration.Format((now - c.Since).Truncate(100 * time.Millisecond))
 			done := min(columns, width(now-c.Since))
 			bar = out.Paint(style, strings.Repeat("━", done))
 			if rest := min(columns, width(c.Until-c.Since)) - done; rest > 0 {
@@ -276,7 +277,7 @@ func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []st
 	if p.Lost != 0 {
 		known += strings.Repeat(" ", max(0, width(p.Lost)-width(p.Survived)-1)) + out.Paint(term.Alarm, "✕")
 	}
-	left := fmt.Sprintf("%s left, %s at most", short(max(0, p.Left-since).Truncate(time.Second)), short(max(0, p.LeftMost-since).Truncate(time.Second)))
+	left := fmt.Sprintf("%s left, %s at most", duration.Format(max(0, p.Left-since).Truncate(time.Second)), duration.Format(max(0, p.LeftMost-since).Truncate(time.Second)))
 	return append(lines, fmt.Sprintf("    %-10s %9s  %s", "known", "", known), bracket(p)+"; "+left)
 }
 
@@ -298,16 +299,16 @@ func bracket(p pathidle.Progress) string {
 	case p.Survived == 0 && p.Lost == 0:
 		return "nothing known yet"
 	case p.Lost == 0:
-		return fmt.Sprintf("kept for %s, nothing lost yet", short(p.Survived))
+		return fmt.Sprintf("kept for %s, nothing lost yet", duration.Format(p.Survived))
 	case p.Survived == 0:
-		return fmt.Sprintf("lost after %s", short(p.Lost))
+		return fmt.Sprintf("lost after %s", duration.Format(p.Lost))
 	}
-	return fmt.Sprintf("kept for %s, lost after %s", short(p.Survived), short(p.Lost))
+	return fmt.Sprintf("kept for %s, lost after %s", duration.Format(p.Survived), duration.Format(p.Lost))
 }
 
 // sampleText says what became of a question.
 func sampleText(s pathidle.Sample) string {
-	text := fmt.Sprintf("idle for %s: %s", short(s.Idle), s.Outcome)
+	text := fmt.Sprintf("idle for %s: %s", duration.Format(s.Idle), s.Outcome)
 	if s.RTT != 0 {
 		text += fmt.Sprintf(" after %v", s.RTT.Round(100*time.Microsecond))
 	}

@@ -109,7 +109,7 @@ func TestProbeInterrupted(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	err := cmd.Wait()
 	require.Error(t, err)
-	assert.Equal(t, exitWanting, cmd.ProcessState.ExitCode())
+	assert.Equal(t, exitProblem, cmd.ProcessState.ExitCode())
 	assert.Regexp(t, `\nThe path remembers for longer than .*s\.\n(Policy that keeps it|No policy keeps it): .*\n$`, out)
 }
 
@@ -117,7 +117,7 @@ func TestProbeRefused(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
 	r := runCommand(t, "probe", "127.0.0.1:1")
-	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stderr, syscall.ECONNREFUSED.Error())
 	for args, want := range map[string]string{
 		"probe":                                "accepts 1 arg(s), received 0",
@@ -145,7 +145,7 @@ func TestProbeRefused(t *testing.T) {
 func TestProbeOfAShortPath(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	p := prober{out: term.Output{Writer: &out}}
+	p := probeCommand{out: term.Output{Writer: &out}}
 	p.printAnswer(pathidle.Result{Verdict: pathidle.Found, Survived: 2 * time.Second, Lost: 3 * time.Second})
 	assert.Equal(t, "The path forgets a connection that is idle for 2s to 3s.\n"+
 		"No policy keeps it: it remembers for 2s, want more than 2.25s.\n", out.String())

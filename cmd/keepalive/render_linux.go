@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 	"math"
 	"net/netip"
 	"slices"
@@ -66,11 +67,11 @@ var (
 
 	keepaliveColumns = []column{
 		{heading: "KEEPALIVE", cell: onOff},
-		{heading: "IDLE", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.Config.Idle) })},
-		{heading: "INTERVAL", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.Config.Interval) })},
+		{heading: "IDLE", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.Config.Idle) })},
+		{heading: "INTERVAL", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.Config.Interval) })},
 		{heading: "COUNT", right: true, cell: plain(func(s *sockets.Socket) string { return strconv.Itoa(s.Config.Count) })},
 		{heading: "USER TIMEOUT", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.UserTimeout) })},
-		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return short(s.MaxRTO()) })},
+		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.MaxRTO()) })},
 	}
 	answerColumns = []column{
 		{heading: "PROBES", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Probes })},
@@ -162,13 +163,13 @@ func onOff(s *sockets.Socket) (string, term.Style) {
 func policy(s *sockets.Socket) (string, term.Style) {
 	text, style := onOff(s)
 	if !s.Config.Disable {
-		text, style = fmt.Sprintf("%s/%s/%d", short(s.Config.Idle), short(s.Config.Interval), s.Config.Count), term.Plain
+		text, style = fmt.Sprintf("%s/%s/%d", duration.Format(s.Config.Idle), duration.Format(s.Config.Interval), s.Config.Count), term.Plain
 	}
 	if s.Config.UserTimeout != 0 {
-		text += " ut=" + short(s.Config.UserTimeout)
+		text += " ut=" + duration.Format(s.Config.UserTimeout)
 	}
 	if s.Config.MaxRTO != 0 {
-		text += " rto=" + short(s.Config.MaxRTO)
+		text += " rto=" + duration.Format(s.Config.MaxRTO)
 	}
 	return text, style
 }
@@ -177,21 +178,21 @@ func orDash(d time.Duration) string {
 	if d == 0 {
 		return nothing
 	}
-	return short(d)
+	return duration.Format(d)
 }
 
 func unnoticedIdle(s *sockets.Socket) (string, term.Style) {
 	if s.Idle.Never {
 		return never, connected(s, term.Alarm)
 	}
-	return short(s.Idle.For), attention(s, s.Idle.For)
+	return duration.Format(s.Idle.For), attention(s, s.Idle.For)
 }
 
 func unnoticedInFlight(s *sockets.Socket) (string, term.Style) {
 	if !s.InFlight.Known {
 		return unknown, connected(s, term.Warning)
 	}
-	return short(s.InFlight.For), attention(s, s.InFlight.For)
+	return duration.Format(s.InFlight.For), attention(s, s.InFlight.For)
 }
 
 // attention is due where a dead peer goes unnoticed for longer than an hour.
@@ -222,7 +223,7 @@ func heard(s *sockets.Socket) (string, term.Style) {
 	if d >= time.Second {
 		d = d.Truncate(time.Second)
 	}
-	return short(d), style
+	return duration.Format(d), style
 }
 
 func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, term.Style) {

@@ -23,8 +23,8 @@ const (
 	exitNotFound = 127
 )
 
-// A runner runs a program by run.
-type runner struct {
+// A runProgram runs a program by run.
+type runProgram struct {
 	policy     keepalive.Config
 	argv       []string
 	allowMPTCP bool
@@ -32,7 +32,7 @@ type runner struct {
 }
 
 func newRun() *cobra.Command {
-	var r runner
+	var r runProgram
 	c := &cobra.Command{
 		Use:   "run POLICY -- PROGRAM [ARGUMENT...]",
 		Short: "Run a program whose TCP connections hold a policy from birth",
@@ -67,7 +67,7 @@ them, unless root runs it as root. See docs/run.md.`,
 	return c
 }
 
-func (r *runner) parse(c *cobra.Command, args []string) error {
+func (r *runProgram) parse(c *cobra.Command, args []string) error {
 	if c.ArgsLenAtDash() != 1 || len(args) < 2 {
 		return errors.New("want a policy, --, and a program, as in: " + c.Example[2:strings.IndexByte(c.Example, '\n')])
 	}
@@ -111,7 +111,7 @@ func exitCodeOf(err error) exitCode {
 
 // run returns nil or the exit code of the program, unless it ends as the program
 // did.
-func (r *runner) run() error {
+func (r *runProgram) run() error {
 	cmd, err := r.command()
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (r *runner) run() error {
 	return nil
 }
 
-func (r *runner) supervise(signals supervise.Signals, cmd *exec.Cmd) (status syscall.WaitStatus, err error) {
+func (r *runProgram) supervise(signals supervise.Signals, cmd *exec.Cmd) (status syscall.WaitStatus, err error) {
 	own, err := cgroup.Own()
 	if err != nil {
 		return 0, err

@@ -15,7 +15,7 @@ import (
 
 // command prepares the program to run with the rights of the caller, or of the
 // user that was asked for.
-func (r *runner) command() (*exec.Cmd, error) {
+func (r *runProgram) command() (*exec.Cmd, error) {
 	path, err := exec.LookPath(r.argv[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) { // a shell runs it as well
 		return nil, err
@@ -34,7 +34,7 @@ func (r *runner) command() (*exec.Cmd, error) {
 
 // becomeUser has cmd run as the user, with the variables of environ(7) that say
 // so.
-func (r *runner) becomeUser(cmd *exec.Cmd) error {
+func (r *runProgram) becomeUser(cmd *exec.Cmd) error {
 	if gainedRights() {
 		return errors.New("--user: keepalive has rights that its caller lacks (a set-user-ID bit, or file capabilities), which are not for this")
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 func newSet() *cobra.Command {
-	var s setter
+	var s setCommand
 	c := &cobra.Command{
 		Use:   "set POLICY",
 		Short: "Change the policy of sockets while their programs run",
@@ -59,8 +59,8 @@ exit code is 1 where something was refused, or no socket is selected.`,
 	return c
 }
 
-// setter is what the command is told to do.
-type setter struct {
+// setCommand is what the command is told to do.
+type setCommand struct {
 	selection selection
 	change    change
 	dryRun    bool
@@ -71,7 +71,7 @@ type setter struct {
 	failed bool
 }
 
-func (s *setter) run(ctx context.Context) error {
+func (s *setCommand) run(ctx context.Context) error {
 	if s.selection.isEmpty() {
 		return usageError{errors.New("every socket is selected, want a flag that says which, such as --pid, --command or --remote")}
 	}
@@ -107,7 +107,7 @@ func (s *setter) run(ctx context.Context) error {
 }
 
 // set changes the socket, and says how.
-func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
+func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) {
 	before := socket.Config
 	after, err := s.change.of(socket)
 	if err == nil && !s.dryRun {
@@ -130,7 +130,7 @@ func (s *setter) set(socket *sockets.Socket, all []*sockets.Socket) {
 	}
 }
 
-func (s *setter) difference(before, after keepalive.Config) string {
+func (s *setCommand) difference(before, after keepalive.Config) string {
 	if after.MaxRTO == sockets.DefaultMaxRTO {
 		after.MaxRTO = 0 // as it is read back
 	}
@@ -145,7 +145,7 @@ func (s *setter) difference(before, after keepalive.Config) string {
 }
 
 // say prints something about a socket, in a pipe on one line.
-func (s *setter) say(socket *sockets.Socket, what string) {
+func (s *setCommand) say(socket *sockets.Socket, what string) {
 	peer, _ := remote(socket)
 	name := fmt.Sprintf("%s %s %s", s.out.Paint(term.Heading, processes(socket)), endpointText(socket.Local), peer)
 	if s.out.Terminal {
@@ -157,7 +157,7 @@ func (s *setter) say(socket *sockets.Socket, what string) {
 
 var errNoSocket = errors.New("no socket is selected that the caller may see")
 
-func (s *setter) result(selected int, refusals []sockets.Refusal) error {
+func (s *setCommand) result(selected int, refusals []sockets.Refusal) error {
 	if s.selection.namesProcesses() {
 		for _, r := range refusals {
 			s.failed = true
@@ -170,7 +170,7 @@ func (s *setter) result(selected int, refusals []sockets.Refusal) error {
 	}
 	switch {
 	case s.failed:
-		return exitCode(exitWanting)
+		return exitCode(exitProblem)
 	case selected == 0:
 		return errNoSocket
 	case s.dryRun:

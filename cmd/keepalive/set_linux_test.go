@@ -195,7 +195,7 @@ func TestSetDefaultThatNoSocketAccepts(t *testing.T) {
 		for _, policy := range []string{"default", "idle=0"} {
 			for _, flags := range [][]string{{"--dry-run"}, nil} {
 				r := runCommand(t, append([]string{"set", "--pid", pid(server), "--remote", "127.0.0.1", policy}, flags...)...)
-				assert.Equal(t, exitWanting, r.code)
+				assert.Equal(t, exitProblem, r.code)
 				assert.Contains(t, r.stdout, "refused: "+want)
 			}
 		}
@@ -356,7 +356,7 @@ func TestSetRefused(t *testing.T) {
 		t.Skip("this kernel has no Multipath TCP")
 	}
 	r := runCommand(t, "set", "--pid", pid(server), "idle=1m,user_timeout=10s")
-	assert.Equal(t, exitWanting, r.code)
+	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available: the socket uses MPTCP, want plain TCP")
 	after := list(t, "--pid", pid(server))
 	require.Len(t, after, 1)
@@ -385,7 +385,7 @@ func TestSetWrongUsage(t *testing.T) {
 		"remote":         {[]string{"--remote", "example.org", "off"}, exitUsage, `"example.org" is no address, want one such as`},
 		"limit":          {[]string{"--hang=-1s", "off"}, exitUsage, "-1s is no limit, want a duration above zero, such as 10m"},
 		"flag":           {[]string{"--nonsense", "off"}, exitUsage, "unknown flag: --nonsense"},
-		"nobody's there": {[]string{"--pid", "2147483647", "off"}, exitWanting, "no socket is selected that the caller may see"},
+		"nobody's there": {[]string{"--pid", "2147483647", "off"}, exitProblem, "no socket is selected that the caller may see"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -200,7 +200,7 @@ func TestLsWatch(t *testing.T) {
 	go io.Copy(io.Discard, pipe)
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Wait(), &exit)
-	assert.Equal(t, exitWanting, exit.ExitCode(), "some hang")
+	assert.Equal(t, exitProblem, exit.ExitCode(), "some hang")
 	assert.NotContains(t, out.String(), "\x1b")
 }
 

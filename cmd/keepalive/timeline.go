@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 )
 
 // timeline draws what happens after the last sign of the peer, to scale: the
@@ -25,14 +26,14 @@ func timeline(t keepalive.Target, c keepalive.Config, width int) []string {
 	probes := keepAliveProbes(c)
 	lines := []string{
 		"idle       " + d.bar(detection, probes, 'o'),
-		fmt.Sprintf("           %s; given up at %s", atTimes("probe", probes), short(detection)),
+		fmt.Sprintf("           %s; given up at %s", atTimes("probe", probes), duration.Format(detection)),
 	}
 	if t.IdleLimit != 0 {
 		lines = append(lines,
 			"firewall   "+d.bar(t.IdleLimit, nil, 0),
-			fmt.Sprintf("           would forget it at %s; an answered probe starts that anew", short(t.IdleLimit)))
+			fmt.Sprintf("           would forget it at %s; an answered probe starts that anew", duration.Format(t.IdleLimit)))
 	}
-	what := "given up at " + short(lost)
+	what := "given up at " + duration.Format(lost)
 	if c.UserTimeout == 0 {
 		what += ", at the next retransmission"
 	}
@@ -74,11 +75,11 @@ func inFlight(c keepalive.Config) (retransmissions []time.Duration, lost time.Du
 
 func atTimes(what string, times []time.Duration) string {
 	if len(times) == 1 {
-		return what + " at " + short(times[0])
+		return what + " at " + duration.Format(times[0])
 	}
 	var s []string
 	for _, t := range times {
-		s = append(s, short(t))
+		s = append(s, duration.Format(t))
 	}
 	return what + "s at " + strings.Join(s, ", ")
 }

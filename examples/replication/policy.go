@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
 )
 
 // plainPolicy returns what net sets on a connection of its own to the same
@@ -31,13 +31,13 @@ func compare(s *Screen, held, plain keepalive.Config) {
 	}
 	rows := []row{
 		{"SO_KEEPALIVE", func(c keepalive.Config) string { return orOff(!c.Disable, "on") }},
-		{"TCP_KEEPIDLE", func(c keepalive.Config) string { return spell(c.Idle) }},
-		{"TCP_KEEPINTVL", func(c keepalive.Config) string { return spell(c.Interval) }},
+		{"TCP_KEEPIDLE", func(c keepalive.Config) string { return duration.Format(c.Idle) }},
+		{"TCP_KEEPINTVL", func(c keepalive.Config) string { return duration.Format(c.Interval) }},
 		{"TCP_KEEPCNT", func(c keepalive.Config) string { return fmt.Sprint(c.Count) }},
-		{"TCP_USER_TIMEOUT", func(c keepalive.Config) string { return orOff(c.UserTimeout > 0, spell(c.UserTimeout)) }},
+		{"TCP_USER_TIMEOUT", func(c keepalive.Config) string { return orOff(c.UserTimeout > 0, duration.Format(c.UserTimeout)) }},
 	}
 	if held.MaxRTO > 0 { // Linux 6.15
-		rows = append(rows, row{"TCP_RTO_MAX_MS", func(c keepalive.Config) string { return spell(c.MaxRTO) }})
+		rows = append(rows, row{"TCP_RTO_MAX_MS", func(c keepalive.Config) string { return duration.Format(c.MaxRTO) }})
 	}
 	for _, r := range rows {
 		s.Line("  %-19s  %18s  %18s", r.option, r.value(held), r.value(plain))
@@ -58,7 +58,7 @@ func unnoticed(c keepalive.Config) string {
 	if !ok {
 		return "forever"
 	}
-	return spell(d)
+	return duration.Format(d)
 }
 
 // unacked says how long a peer may be silent while data is in flight, and what
@@ -69,20 +69,8 @@ func unacked(c keepalive.Config) string {
 	case !ok:
 		return "a time that is not known"
 	case c.UserTimeout > 0:
-		return spell(d) + " (TCP_USER_TIMEOUT)"
+		return duration.Format(d) + " (TCP_USER_TIMEOUT)"
 	default:
-		return spell(d) + " (tcp_retries2)"
-	}
-}
-
-// spell leaves out what does not matter: 4.5 s, 150 s, 2 h 11 min.
-func spell(d time.Duration) string {
-	switch {
-	case d < 10*time.Minute:
-		return fmt.Sprintf("%g s", d.Round(100*time.Millisecond).Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	default:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+		return duration.Format(d) + " (tcp_retries2)"
 	}
 }

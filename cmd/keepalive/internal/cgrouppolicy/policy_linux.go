@@ -29,9 +29,9 @@ func Attach(group *os.File, c keepalive.Config, mptcp bool) (*Attachment, error)
 	if err != nil {
 		return nil, err
 	}
-	programs := []*ebpf.ProgramSpec{rewriter(options), setter(options)}
+	programs := []*ebpf.ProgramSpec{rewriteSetsockopt(options), setOnEstablished(options)}
 	if !mptcp {
-		programs = append(programs, mptcpRefuser())
+		programs = append(programs, refuseMPTCP())
 	}
 	var a Attachment
 	for _, spec := range programs {

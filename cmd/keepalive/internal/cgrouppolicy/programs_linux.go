@@ -31,9 +31,9 @@ const (
 // sizeofInt is the size of a value of each option.
 const sizeofInt = 4
 
-// setter sets the options on every connection once it is established. It ignores
+// setOnEstablished sets the options on every connection once it is established. It ignores
 // errors: [Check] has found out that there are none.
-func setter(options []option) *ebpf.ProgramSpec {
+func setOnEstablished(options []option) *ebpf.ProgramSpec {
 	program := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadMem(asm.R2, asm.R1, sockOpsOp, asm.Word),
@@ -78,10 +78,10 @@ func sockOps(name string, program asm.Instructions) *ebpf.ProgramSpec {
 // __cgroup_bpf_run_filter_setsockopt in kernel/bpf/cgroup.c.
 const mostRead = 4096
 
-// rewriter replaces the value of each option that a program sets on a TCP
+// rewriteSetsockopt replaces the value of each option that a program sets on a TCP
 // socket. It stores registers: before Linux 6.4 the verifier refuses to store a
 // constant in a context.
-func rewriter(options []option) *ebpf.ProgramSpec {
+func rewriteSetsockopt(options []option) *ebpf.ProgramSpec {
 	program := asm.Instructions{
 		asm.LoadMem(asm.R3, asm.R1, sockoptLen, asm.Word),
 		asm.LoadMem(asm.R2, asm.R1, sockoptSk, asm.DWord),
@@ -131,9 +131,9 @@ func rewriter(options []option) *ebpf.ProgramSpec {
 	}
 }
 
-// mptcpRefuser makes socket(2) fail with EPERM for MPTCP. Subflows that join a
+// refuseMPTCP makes socket(2) fail with EPERM for MPTCP. Subflows that join a
 // connection were seen without keepalive.
-func mptcpRefuser() *ebpf.ProgramSpec {
+func refuseMPTCP() *ebpf.ProgramSpec {
 	return &ebpf.ProgramSpec{
 		Name: "keepalive_mptcp", Type: ebpf.CGroupSock, AttachType: ebpf.AttachCGroupInetSockCreate,
 		Instructions: asm.Instructions{

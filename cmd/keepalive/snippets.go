@@ -7,19 +7,19 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 )
 
-// A dialect is how a program's settings say a policy.
-type dialect struct {
+// A snippet is how a program's settings say a policy.
+type snippet struct {
 	name  string
 	lines []string // those that begin with # are comments
 
 	userTimeout, maxRTO bool // which of these the settings can say
 }
 
-// dialects returns c in the words of other programs, each with a comment on what
+// snippets returns c in the words of other programs, each with a comment on what
 // these can't say. c has whole seconds, as those of [keepalive.Plan].
-func dialects(t keepalive.Target, c keepalive.Config) []dialect {
+func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
-	all := []dialect{
+	all := []snippet{
 		{name: "PostgreSQL", userTimeout: true, lines: timeoutLine(c, "tcp_user_timeout = %d", fmt.Sprintf("tcp_keepalives_idle = %d", idle),
 			fmt.Sprintf("tcp_keepalives_interval = %d", interval), fmt.Sprintf("tcp_keepalives_count = %d", c.Count))},
 		{name: "libpq", userTimeout: true, lines: []string{libpq(c, idle, interval)}},
@@ -36,13 +36,13 @@ func dialects(t keepalive.Target, c keepalive.Config) []dialect {
 		{name: "sysctl.d", maxRTO: true, lines: sysctlLines(c, idle, interval)},
 	}
 	for i := range all {
-		all[i].admit(c)
+		all[i].noteUnsupported(c)
 	}
 	return all
 }
 
-// admit adds a comment on what of c the settings can't say.
-func (d *dialect) admit(c keepalive.Config) {
+// noteUnsupported adds a comment on what of c the settings can't say.
+func (d *snippet) noteUnsupported(c keepalive.Config) {
 	if c.UserTimeout != 0 && !d.userTimeout {
 		d.lines = append(d.lines, "# can't say user_timeout")
 	}
