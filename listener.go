@@ -1,58 +1,14 @@
 package keepalive
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
-
-// ListenConfig opens listeners whose connections have a keepalive policy. It is
-// safe for concurrent use while its fields do not change.
-type ListenConfig struct {
-	// NetListenConfig opens the listeners. It is not modified: a copy of
-	// it listens, without its KeepAlive and KeepAliveConfig. Its Control
-	// runs before Config is set. A nil NetListenConfig is equivalent to the
-	// zero net.ListenConfig.
-	NetListenConfig *net.ListenConfig
-
-	// Config is set on the listening socket, from which accepted
-	// connections inherit it on Linux. On other systems it is set on each
-	// accepted connection.
-	Config Config
-}
-
-// Listen listens as [net.ListenConfig.Listen] does. On Linux it returns the
-// same [*net.TCPListener], and accepting a connection costs no system call for
-// the policy. On other systems it returns a [*Listener], and under gVisor,
-// whose accepted sockets inherit nothing. Networks other than tcp, tcp4 and
-// tcp6 are listened on as NetListenConfig would.
-//
-// The listener is plain TCP even where net would open an MPTCP one: on Linux
-// MPTCP has no TCP_USER_TIMEOUT, and an idle connection dies a minute later
-// than its policy says (net.mptcp.close_timeout). For MPTCP, open a listener
-// and use [NewListener].
-//
-// An invalid Config returns an error before anything is opened.
-func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	if err := lc.Config.Validate(); err != nil {
-		return nil, err
-	}
-	var nlc net.ListenConfig
-	if lc.NetListenConfig != nil {
-		nlc = *lc.NetListenConfig
-	}
-	if !isTCP(network) {
-		return nlc.Listen(ctx, network, address)
-	}
-	// Otherwise net sets its own timing over what was inherited.
-	nlc.KeepAlive, nlc.KeepAliveConfig = -1, net.KeepAliveConfig{}
-	nlc.SetMultipathTCP(false)
-	return listen(ctx, &nlc, lc.Config, network, address)
-}
 
 // Listener sets a keepalive policy on the connections of another listener.
 // [NewListener] makes one. Prefer [ListenConfig], which needs no system calls
@@ -191,4 +147,28 @@ func (l *Listener) setOptions(conn net.Conn) (retry bool, err error) {
 		return false, nil
 	}
 	return isMPTCPSocket(socket), err
+}
+
+// GetListener returns the policy that a listening socket holds, such as one
+// that a systemd unit or a parent process has set. Disable says that keepalive
+// is off. [NewListener] with this Config sets it on every connection. Without
+// that, net sets its own timing on the connections of a [net.FileListener].
+//
+// The socket is that of ln's SyscallConn method, or of the listener within a
+// [*Listener]. The error matches [errors.ErrUnsupported] where ln has none,
+// where it is no TCP socket, and where [Get] is unsupported. It matches
+// [net.ErrClosed] where ln is closed.
+func GetListener(ln net.Listener) (Config, error) {
+	if ln == nil {
+		return Config{}, errors.New("keepalive: GetListener needs a listener, got nil")
+	}
+	inner := innermost(ln)
+	if inner == nil {
+		return Config{}, errZeroListener
+	}
+	socket, ok := inner.(syscall.Conn)
+	if !ok {
+		return Config{}, fmt.Errorf("keepalive: %T gives no access to a socket by SyscallConn: %w", inner, errors.ErrUnsupported)
+	}
+	return get(socket)
 }

@@ -1,90 +1,98 @@
-//go:build !keepalive_portable
-
-package keepalive
+package keepalive_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
-const long = 10 * time.Second
-
-// resetConn returns a connection that the peer has reset.
-func resetConn(t *testing.T) net.Conn {
+// stat returns the status of conn. It skips the test where there is none, once it
+// has asserted that Stat says so: qemu-user hands over a part of TCP_INFO.
+func stat(t *testing.T, conn net.Conn) keepalive.Status {
 	t.Helper()
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	conn, err := net.Dial("tcp4", ln.Addr().String())
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	peer, err := ln.Accept()
-	require.NoError(t, err)
-	if _, err := Stat(conn); errors.Is(err, errors.ErrUnsupported) {
+	status, err := keepalive.Stat(conn)
+	if tcptest.Portable || netlab.GVisor.Here() || tcptest.TCPInfoSize(t, conn) < 104 {
+		require.ErrorIs(t, err, errors.ErrUnsupported)
 		netlab.SkipOn(t, netlab.GVisor, "its TCP_INFO has no counts")
-		t.Skip(err) // under qemu-user
+		t.Skip(err)
 	}
+	require.NoError(t, err)
+	return status
+}
+
+func TestStat(t *testing.T) {
+	t.Parallel()
+	conn, peer := tcptest.DialPair(t, keepalive.Config{Idle: time.Second})
+	for _, end := range []net.Conn{conn, peer, tcptest.Wrap(conn)} {
+		s := stat(t, end)
+		assert.Positive(t, s.RTT)
+		assert.Less(t, max(s.RTT, s.SinceReceived, s.SinceAck), 5*time.Second)
+		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
+	}
+
+	since := tcptest.Silence(t, conn, peer)
+	tcptest.Await(t, "an unanswered probe", func() bool { return stat(t, conn).Probes == 1 })
+	tcptest.AssertWithin(t, since, time.Second-tcptest.Jiffy, 2*time.Second)
+	s := stat(t, conn)
+	assert.True(t, s.Suspect())
+	assert.Zero(t, s.Unacked+s.Retransmits)
+	assert.GreaterOrEqual(t, min(s.SinceReceived, s.SinceAck), time.Second-tcptest.Jiffy)
+
+	conn, peer = tcptest.DialPair(t, keepalive.Config{})
+	tcptest.Silence(t, conn, peer)
+	require.NoError(t, tcptest.Write(conn))
+	assert.Equal(t, 1, stat(t, conn).Unacked)
+	tcptest.Await(t, "a retransmission", func() bool { return stat(t, conn).Retransmits == 1 })
+	assert.True(t, stat(t, conn).Suspect())
+}
+
+func TestStatOfEnds(t *testing.T) {
+	t.Parallel()
+	awaitState := func(conn net.Conn, want uint8) {
+		t.Helper()
+		tcptest.Await(t, "the state", func() bool { return tcptest.TCPInfo(t, conn).State == want })
+	}
+	awaitClosed := func(conn net.Conn) {
+		t.Helper()
+		tcptest.Await(t, "the end", func() bool { return stat(t, conn) == keepalive.Status{} })
+	}
+	conn, peer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	assert.True(t, stat(t, conn).Open)
+	require.NoError(t, peer.(*net.TCPConn).CloseWrite())
+	awaitState(conn, unix.BPF_TCP_CLOSE_WAIT)
+	awaitState(peer, unix.BPF_TCP_FIN_WAIT2)
+	assert.True(t, stat(t, conn).Open)
+	assert.True(t, stat(t, peer).Open)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	awaitClosed(conn)
+	awaitClosed(peer)
+	err := tcptest.Read(conn)
+	assert.Equal(t, io.EOF, err)
+	assert.False(t, keepalive.IsPeerLost(err))
+
+	conn, peer = tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, peer.Close())
-	require.Eventually(t, func() bool { return isClosed(conn) }, long, time.Millisecond)
-	return conn
-}
+	awaitClosed(conn)
+	assert.NoError(t, tcptest.Quick.Apply(conn), "there is nothing left to probe")
+	err = tcptest.Read(conn)
+	assert.ErrorIs(t, err, syscall.ECONNRESET)
+	assert.False(t, keepalive.IsPeerLost(err))
 
-// endOfTwo ends one of two calls with io.EOF, and returns once that waits for
-// the other one.
-func endOfTwo(t *testing.T, w *watchedConn) <-chan error {
-	t.Helper()
-	w.begin()
-	w.begin()
-	first := make(chan error, 1)
-	go func() { first <- w.end(io.EOF) }()
-	require.Eventually(t, func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.inFlight == 1 // it waits: else it holds mu
-	}, long, time.Millisecond)
-	assert.Empty(t, first)
-	return first
-}
-
-func assertReturns(t *testing.T, want error, call <-chan error) {
-	t.Helper()
-	select {
-	case err := <-call:
-		assert.Equal(t, want, err)
-	case <-time.After(long):
-		t.Error("the call goes on waiting")
-	}
-}
-
-// The call that waits may be what lost waits for.
-func TestLostMayWaitForOtherCalls(t *testing.T) {
-	conn, loss := resetConn(t), os.NewSyscallError("read", syscall.ETIMEDOUT)
-	for name, end := range map[string]func(*watchedConn, error) error{"Read": (*watchedConn).end, "io.Copy": (*watchedConn).endCopy} {
-		t.Run(name, func(t *testing.T) {
-			var first <-chan error
-			w := watch(conn, func(error) { assertReturns(t, loss, first) })
-			first = endOfTwo(t, w)
-			assert.Equal(t, loss, end(w, loss))
-		})
-	}
-}
-
-// Where the other call has not lost the peer either, each keeps its error.
-func TestWatchOfTwoCallsThatAreReset(t *testing.T) {
-	w := watch(resetConn(t), func(err error) { t.Error(err) })
-	first := endOfTwo(t, w)
-	assert.Equal(t, syscall.ECONNRESET, w.end(syscall.ECONNRESET))
-	assertReturns(t, io.EOF, first)
+	conn.Close()
+	_, err = keepalive.Stat(conn)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	_, err = keepalive.Stat(tls.Client(conn, new(tls.Config)))
+	assert.ErrorIs(t, err, net.ErrClosed)
 }

@@ -1,15 +1,10 @@
 package keepalive
 
 import (
-	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
-
-const syntax = `"default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them`
-
-// maxPart is longer than what any part needs. Errors repeat no more of a text.
-const maxPart = 64
 
 // Parse returns the Config that s describes: the result of [Config.String], or
 // a part of it in any order. A field that is left out is zero. "default" is the
@@ -20,69 +15,18 @@ const maxPart = 64
 // empty string is an error: it is more likely a lost setting than a request for
 // the default.
 func Parse(s string) (Config, error) {
-	if strings.TrimSpace(s) == "default" {
-		return Config{}, nil
+	c, _, err := policy.Parse(s)
+	if err != nil {
+		return Config{}, fmt.Errorf("keepalive: %w", err)
 	}
-	var c Config
-	seen := make(map[string]bool)
-	for part := range strings.SplitSeq(s, ",") {
-		part = strings.TrimSpace(part)
-		if len(part) > maxPart {
-			return Config{}, fmt.Errorf("keepalive: %q and %d more bytes: unknown, want %s", part[:maxPart], len(part)-maxPart, syntax)
-		}
-		key, value, _ := strings.Cut(part, "=")
-		err := c.parsePart(part, key, value)
-		if err == nil && seen[key] {
-			err = fmt.Errorf("%s is given twice", key)
-		}
-		if err != nil {
-			return Config{}, fmt.Errorf("keepalive: %q: %w", part, err)
-		}
-		seen[key] = true
-	}
-	return c, nil
-}
-
-func (c *Config) parsePart(part, key, value string) error {
-	if part == "off" {
-		c.Disable = true
-		return nil
-	}
-	for i := range options {
-		o := &options[i]
-		if o.key != key {
-			continue
-		}
-		v, err := o.parse(value)
-		if err != nil {
-			return err
-		}
-		*c = o.set(*c, v)
-		return o.validate(*c)
-	}
-	return errors.New("unknown, want " + syntax)
+	return Config(c), nil
 }
 
 // String returns c in the form that [Parse] reads, such as
 // "idle=1m0s,interval=5s,count=3,user_timeout=1m15s,max_rto=2s": the fields
 // that are not zero, after "off" with Disable. The zero Config is "default". An
 // invalid c is shown as it is.
-func (c Config) String() string {
-	if c == (Config{}) {
-		return "default"
-	}
-	var parts []string
-	if c.Disable {
-		parts = append(parts, "off")
-	}
-	for i := range options {
-		o := &options[i]
-		if v := o.get(c); v != 0 {
-			parts = append(parts, o.key+"="+o.format(v))
-		}
-	}
-	return strings.Join(parts, ",")
-}
+func (c Config) String() string { return policy.Config(c).String() }
 
 // MarshalText returns [Config.String], or the error of [Config.Validate]. Its
 // result can always be read back. With MarshalText and [Config.UnmarshalText] a

@@ -2,9 +2,4 @@
 
 package sockopt
 
-// Other systems have options that sound alike and mean something else: see
-// docs/systems.md.
-const (
-	tcpUserTimeout = 0
-	tcpRTOMaxMs    = 0
-)
+const supportsLinux = false

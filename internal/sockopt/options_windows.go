@@ -12,9 +12,9 @@ const (
 )
 
 func (o *Option) set(fd uintptr, value int) error {
-	return windows.SetsockoptInt(windows.Handle(fd), o.level, o.number, value)
+	return windows.SetsockoptInt(windows.Handle(fd), o.Level, o.Number, value)
 }
 
 func (o *Option) get(fd uintptr) (int, error) {
-	return windows.GetsockoptInt(windows.Handle(fd), o.level, o.number)
+	return windows.GetsockoptInt(windows.Handle(fd), o.Level, o.Number)
 }

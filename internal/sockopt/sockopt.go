@@ -11,19 +11,29 @@ import (
 // An Option is a socket option that holds an int.
 type Option struct {
 	Name   string // as in tcp(7)
-	level  int
-	number int // 0 where the system lacks the option, or nobody names it
+	Level  int
+	Number int // 0 where the system lacks the option, or golang.org/x/sys does not name it
 }
 
-// The options that a keepalive policy consists of.
+// The options of a keepalive policy. Other systems than Linux have options that
+// sound like the last two and mean something else: see docs/systems.md.
 var (
 	KeepAlive   = Option{"SO_KEEPALIVE", solSocket, soKeepalive}
 	KeepIdle    = Option{"TCP_KEEPIDLE", ipprotoTCP, tcpKeepidle}
 	KeepIntvl   = Option{"TCP_KEEPINTVL", ipprotoTCP, tcpKeepintvl}
 	KeepCnt     = Option{"TCP_KEEPCNT", ipprotoTCP, tcpKeepcnt}
-	UserTimeout = Option{"TCP_USER_TIMEOUT", ipprotoTCP, tcpUserTimeout}
-	MaxRTO      = Option{"TCP_RTO_MAX_MS", ipprotoTCP, tcpRTOMaxMs}
+	UserTimeout = Option{"TCP_USER_TIMEOUT", ipprotoTCP, onLinux(18)} // include/uapi/linux/tcp.h
+	MaxRTO      = Option{"TCP_RTO_MAX_MS", ipprotoTCP, onLinux(44)}
 )
+
+// onLinux returns the number of an option that this package supports on Linux
+// alone.
+func onLinux(number int) int {
+	if supportsLinux {
+		return number
+	}
+	return 0
+}
 
 // Set sets the option of the socket fd.
 func (o *Option) Set(fd uintptr, value int) error {
@@ -35,7 +45,7 @@ func (o *Option) Set(fd uintptr, value int) error {
 
 // Get returns the option of the socket fd.
 func (o *Option) Get(fd uintptr) (int, error) {
-	if o.number == 0 {
+	if o.Number == 0 {
 		return 0, Unsupported("getsockopt " + o.Name)
 	}
 	value, err := o.get(fd)

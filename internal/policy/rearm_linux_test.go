@@ -1,6 +1,6 @@
 //go:build !keepalive_portable
 
-package keepalive
+package policy
 
 import (
 	"testing"

@@ -1,0 +1,25 @@
+package keepalive_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestEffective(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_keepalive_time", "111")
+	netlab.Sysctl(t, "tcp_keepalive_probes", "0")
+	want := keepalive.Config{Idle: 111 * time.Second, Interval: 75 * time.Second}
+	if tcptest.Portable {
+		want = keepalive.Config{Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9} // tcp(7)
+	}
+	assert.Equal(t, want, keepalive.Config{}.Effective())
+	full := keepalive.Config{Disable: true, Idle: time.Minute, Interval: time.Nanosecond, Count: 3, UserTimeout: time.Second}
+	assert.Equal(t, full, full.Effective())
+}

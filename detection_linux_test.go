@@ -1,0 +1,49 @@
+package keepalive_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnackedTime(t *testing.T) {
+	t.Parallel()
+	if tcptest.Portable {
+		t.Skip("this build knows no kernel")
+	}
+	netlab.NewNamespace(t)
+	const s, ms = time.Second, time.Millisecond
+	assertUnacked := func(c keepalive.Config, want time.Duration) {
+		t.Helper()
+		d, ok := c.UnackedTime()
+		assert.Equal(t, want, d, "%v", c)
+		assert.True(t, ok, "%v", c)
+	}
+	assertUnacked(keepalive.Config{}, 924600*ms) // tcp(7)
+	assertUnacked(keepalive.Config{Disable: true, Idle: s}, 924600*ms)
+	assertUnacked(keepalive.Config{UserTimeout: 75*s + 1}, 75001*ms)
+	assertUnacked(keepalive.Config{MaxRTO: s}, 14400*ms)
+	assertUnacked(keepalive.Config{MaxRTO: 2 * s}, 27*s)
+	assertUnacked(keepalive.Config{MaxRTO: 120 * s}, 924600*ms)
+	assertUnacked(keepalive.Config{MaxRTO: 2 * s, UserTimeout: 10 * s}, 10*s)
+	for _, c := range []keepalive.Config{{MaxRTO: -1}, {MaxRTO: math.MaxInt64}, {UserTimeout: -s}, {UserTimeout: math.MaxInt64}, {UserTimeout: s, MaxRTO: ms}} {
+		_, ok := c.UnackedTime()
+		assert.False(t, ok, "%v, which no socket accepts", c)
+	}
+	assertUnacked(keepalive.Config{Idle: -1, MaxRTO: s}, 14400*ms)
+	netlab.Sysctl(t, "tcp_retries2", "0")
+	assertUnacked(keepalive.Config{}, 200*ms)
+	netlab.Sysctl(t, "tcp_retries2", "255")
+	assertUnacked(keepalive.Config{}, 204600*ms+246*120*s)
+
+	// Plan counts with more retransmissions than 15 where there are more.
+	c, err := keepalive.Plan(keepalive.Target{Detect: 10 * time.Minute, Unacked: true, SlowReads: true})
+	require.NoError(t, err)
+	assert.Equal(t, 2*s, c.MaxRTO)
+}

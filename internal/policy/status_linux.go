@@ -1,0 +1,72 @@
+//go:build !keepalive_portable
+
+package policy
+
+import (
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
+	"golang.org/x/sys/unix"
+)
+
+// Status has the fields of keepalive.Status, which documents them, in the same
+// order, so that one converts to the other.
+type Status struct {
+	Open          bool
+	Probes        int
+	Retransmits   int
+	Unacked       int
+	SinceReceived time.Duration
+	SinceAck      time.Duration
+	RTT           time.Duration
+}
+
+// Stat returns the status of the connection fd.
+func Stat(fd uintptr) (Status, error) {
+	var info unix.TCPInfo
+	if err := sockopt.TCPInfo(fd, &info); err != nil {
+		return Status{}, explain(fd, err)
+	}
+	return statusOf(&info), nil
+}
+
+// statusOf returns the zero Status of a closed connection: the rest of its
+// TCP_INFO is left over, or wiped, and then MPTCP's times count from boot.
+func statusOf(info *unix.TCPInfo) Status {
+	if info.State == 0 || info.State == unix.BPF_TCP_CLOSE {
+		return Status{}
+	}
+	return Status{
+		Open:          true,
+		Probes:        unansweredProbes(info),
+		Retransmits:   int(info.Retransmits),
+		Unacked:       int(info.Unacked),
+		SinceReceived: time.Duration(info.Last_data_recv) * time.Millisecond,
+		SinceAck:      time.Duration(info.Last_ack_recv) * time.Millisecond,
+		RTT:           time.Duration(info.Rtt) * time.Microsecond,
+	}
+}
+
+// unansweredProbes returns the probes that the peer owes an answer to. The
+// kernel's count may be higher.
+//
+// Data that acknowledges nothing new does not reset it on the fast path of
+// tcp_rcv_established. But the first keepalive probe follows a second of
+// silence at the earliest, so within the last second nothing can have gone
+// unanswered.
+//
+// A peer that stopped reading answers one zero-window probe per half a second
+// (tcp_invalid_ratelimit), and they are sent after 1, 3, 7 ... times the
+// retransmission timeout. So the second one goes unanswered if that is below
+// 250 ms, and the third one is due 1.5 s after the first answer at the latest.
+// The timer wheel may add an eighth. Only these probes back off.
+func unansweredProbes(info *unix.TCPInfo) int {
+	quiet := time.Second
+	if info.Backoff > 0 {
+		quiet = 2 * time.Second
+	}
+	if sinceHeard(info) < quiet {
+		return 0
+	}
+	return int(info.Probes)
+}
