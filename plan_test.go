@@ -128,8 +128,8 @@ func userTimeoutFits(c keepalive.Config, target keepalive.Target) bool {
 	return c.UserTimeout > last-c.Interval && c.UserTimeout <= last
 }
 
-// policy is what Plan could return.
-func policy(idle, interval int, target keepalive.Target) keepalive.Config {
+// wholeSeconds is what Plan could return.
+func wholeSeconds(idle, interval int, target keepalive.Target) keepalive.Config {
 	c := keepalive.Config{Idle: time.Duration(idle) * time.Second, Interval: time.Duration(interval) * time.Second, Count: 3}
 	if target.SlowReads {
 		limit := c.Idle + 3*c.Interval
@@ -150,7 +150,7 @@ func TestPlanIsTheBest(t *testing.T) {
 	best := func(target keepalive.Target, most int) keepalive.Config {
 		for interval := most; interval > 0; interval-- {
 			for idle := most; idle > 0; idle-- {
-				if c := policy(idle, interval, target); meets(c, target) {
+				if c := wholeSeconds(idle, interval, target); meets(c, target) {
 					return c
 				}
 			}
@@ -199,12 +199,12 @@ func checkPlan(t *testing.T, target keepalive.Target) bool {
 	c, err := keepalive.Plan(target)
 	if err != nil {
 		return assert.Zero(t, c) &&
-			assert.True(t, target.Detect == 0 && target.IdleLimit == 0 || !meets(policy(1, 1, target), target), "%+v: %v", target, err)
+			assert.True(t, target.Detect == 0 && target.IdleLimit == 0 || !meets(wholeSeconds(1, 1, target), target), "%+v: %v", target, err)
 	}
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
 	return assert.True(t, meets(c, target), "%+v: %+v", target, c) &&
-		assert.False(t, meets(policy(idle+1, interval, target), target), "%+v: %+v, but Idle could be longer", target, c) &&
-		assert.False(t, meets(policy(3*(interval+1), interval+1, target), target), "%+v: %+v, but Interval could be longer", target, c)
+		assert.False(t, meets(wholeSeconds(idle+1, interval, target), target), "%+v: %+v, but Idle could be longer", target, c) &&
+		assert.False(t, meets(wholeSeconds(3*(interval+1), interval+1, target), target), "%+v: %+v, but Interval could be longer", target, c)
 }
 
 // A single timer of the wheel can be 8/63 late, which is more than 1/8. What

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
 )
@@ -70,10 +71,10 @@ func (a *attachCommand) run(ctx context.Context, path string) error {
 		return err
 	}
 	defer own.Close()
-	if err := check(own, a.change.policy); err != nil {
+	if err := check(own, keepalive.Config(a.change.policy)); err != nil {
 		return err
 	}
-	attachment, err := attachTo(group, a.change.policy, a.allowMPTCP)
+	attachment, err := attachTo(group, keepalive.Config(a.change.policy), a.allowMPTCP)
 	if err != nil {
 		return err
 	}

@@ -1,68 +1,75 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A change is a policy as somebody wrote it down. What it leaves out stays as a
-// socket has it.
+// A change is a policy as it was written. An option that it does not name stays
+// as the socket holds it.
 type change struct {
-	policy keepalive.Config
-	names  map[string]bool // the keys that are there, some perhaps with a zero
+	policy policy.Config
+	named  map[string]bool // the keys, also those whose value is zero
 }
 
 func parseChange(s string) (change, error) {
-	policy, err := keepalive.Parse(s)
+	c, named, err := policy.Parse(s)
 	if err != nil {
 		return change{}, usageError{err}
 	}
-	c := change{policy, make(map[string]bool)}
-	for part := range strings.SplitSeq(s, ",") {
-		key, _, _ := strings.Cut(strings.TrimSpace(part), "=")
-		c.names[key] = true
-	}
-	return c, nil
+	return change{c, named}, nil
 }
 
-// restores reports whether an option goes back to what a new socket has.
-func (c change) restores(key string, zero bool) bool {
-	return c.names["default"] || c.names[key] && zero
+// restores reports whether the option goes back to the value of a new socket.
+func (c change) restores(o *policy.Option) bool {
+	return o.Of(c.policy) == 0 && (c.named["default"] || c.named[o.Key])
 }
 
 // of returns what the socket holds after the change.
 func (c change) of(s *sockets.Socket) (keepalive.Config, error) {
-	result := s.Config
+	result := policy.Config(s.Config)
 	result.Disable = c.policy.Disable
-	set(&result.Idle, c.policy.Idle, c.policy.Idle != 0)
-	set(&result.Interval, c.policy.Interval, c.policy.Interval != 0)
-	set(&result.Count, c.policy.Count, c.policy.Count != 0)
-	set(&result.UserTimeout, c.policy.UserTimeout, c.policy.UserTimeout != 0 || c.restores("user_timeout", true)) // off on a new socket
-	set(&result.MaxRTO, c.policy.MaxRTO, c.policy.MaxRTO != 0)
-
-	idle, interval := c.restores("idle", c.policy.Idle == 0), c.restores("interval", c.policy.Interval == 0)
-	count, maxRTO := c.restores("count", c.policy.Count == 0), c.restores("max_rto", c.policy.MaxRTO == 0)
-	if idle || interval || count || maxRTO {
-		defaults, err := s.Defaults()
-		if err != nil {
-			return result, fmt.Errorf("the system's defaults can't be read: %w", err)
+	var defaults *policy.Config // read once, if an option needs them
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		switch {
+		case o.Of(c.policy) != 0:
+			result = o.With(result, o.Of(c.policy))
+		case !c.restores(o):
+		case o.Zero == policy.Off:
+			result = o.With(result, 0)
+		case s.MPTCP && o.Zero == policy.Unchanged && !c.named[o.Key]: // MPTCP lacks the option
+		default:
+			if defaults == nil {
+				d, err := s.Defaults()
+				if err != nil {
+					return s.Config, fmt.Errorf("the system's defaults can't be read: %w", err)
+				}
+				defaults = &d
+			}
+			if o.Held(result) != o.Held(*defaults) {
+				result = o.With(result, o.Held(*defaults))
+			}
 		}
-		set(&result.Idle, defaults.Idle, idle)
-		set(&result.Interval, defaults.Interval, interval)
-		set(&result.Count, defaults.Count, count)
-		// Multipath TCP has no option for it.
-		inherited := cmp.Or(defaults.MaxRTO, sockets.DefaultMaxRTO)
-		set(&result.MaxRTO, inherited, maxRTO && s.MaxRTO() != inherited && (!s.MPTCP || c.names["max_rto"]))
 	}
-	return result, s.Check(result)
+	return keepalive.Config(result), s.Check(keepalive.Config(result))
 }
 
-func set[T any](field *T, value T, ok bool) {
-	if ok {
-		*field = value
+// withValues returns the parts of a policy that set each option to a value.
+func withValues(value string) string {
+	var parts []string
+	for i := range policy.Options {
+		parts = append(parts, policy.Options[i].Key+"="+value)
 	}
+	return enumerate(parts, "and")
+}
+
+// enumerate returns the parts with commas and a conjunction between them.
+func enumerate(parts []string, conjunction string) string {
+	last := len(parts) - 1
+	return strings.Join(parts[:last], ", ") + " " + conjunction + " " + parts[last]
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -36,8 +35,9 @@ hangs on the sysctls of a network namespace that the caller may not enter. The
 kernel's timers may take 1/8 longer, and Multipath TCP net.mptcp.close_timeout.
 Of a listening socket it is what connections inherit. HEARD is how long ago the
 peer was known to be there. PROBES and RETRANS are what it has left unanswered.
-On a narrow terminal POLICY is IDLE/INTERVAL/COUNT, with ut=USER TIMEOUT and
-rto=MAX RTO where these are set.
+On a narrow terminal POLICY is
+` + shortPolicyHelp() + `
+where these are set.
 
 The flags say which sockets are shown. CIDR[:PORT] is such as 10.0.0.0/8:5432,
 [2001:db8::/32]:443, 10.0.0.1 or :5432. A flag that is given twice means either.
@@ -52,7 +52,7 @@ they find a socket, where a process could not be looked into, and where one that
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are
 
-` + fields + `
+` + fields() + `
 This makes a file of the connections for the textfile collector of Prometheus'
 node_exporter:
 
@@ -112,8 +112,7 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
 	w := bufio.NewWriterSize(stdout, 64<<10)
-	encoder := json.NewEncoder(w)
-	notes, result := l.find(ctx, func(s *sockets.Socket) error { return encoder.Encode(toJSON(s)) })
+	notes, result := l.find(ctx, func(s *sockets.Socket) error { return printSocket(w, s) })
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func TestLsInAnotherNamespace(t *testing.T) {
 	netlab.Sysctl(t, "tcp_retries2", "4")
 	server := startNginx(t, "listen 127.0.0.1:8080;")
 	dial(t, "127.0.0.1:8080").Close()
-	l := outside(t, func() []jsonSocket { return list(t, "--pid", pid(server)) })
+	l := outside(t, func() []listed { return list(t, "--pid", pid(server)) })
 	require.Len(t, l, 1)
 	o := l[0]
 	assert.Equal(t, "listen false 100 7 5\n", fmt.Sprintln(o.State, o.KeepAlive, o.Idle, o.Interval, o.Count))
@@ -188,7 +188,7 @@ func TestUnknownSysctls(t *testing.T) {
 	conn := dial(t, "127.0.0.1:7000")
 	out.await(t, "accepted")
 	about := []string{"--pid", pid(server), "--remote", conn.LocalAddr().String()}
-	ls := func() jsonSocket {
+	ls := func() listed {
 		r := outside(t, func() result { return asNobody(t, append([]string{"ls", "--json"}, about...)...) })
 		l := objects(t, r.stdout)
 		require.Len(t, l, 1, r.stderr)
@@ -439,7 +439,7 @@ func TestLsConnecting(t *testing.T) {
 		assert.ErrorIs(t, unix.Connect(socket(), address), unix.EINPROGRESS)
 	}
 	here := namespaceOf(t)
-	ls := func(flags ...string) (connecting []jsonSocket) {
+	ls := func(flags ...string) (connecting []listed) {
 		for _, o := range list(t, append(flags, "--pid", strconv.Itoa(os.Getpid()))...) {
 			if value(t, o.NetNS) == here && o.State == "syn-sent" {
 				connecting = append(connecting, o)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 // Exit codes. A command that runs another program exits with that one's, by an
@@ -78,8 +80,8 @@ func newRoot() *cobra.Command {
 hold, tells how long a dead peer of theirs goes unnoticed, and changes the
 policy of a socket while its program runs.
 
-A POLICY is "default", or any of off, idle=1m, interval=5s, count=3,
-user_timeout=1m15s and max_rto=2s, with commas between them.
+A POLICY is "default", or any of these, with commas between them:
+off, ` + strings.Join(policy.Examples(), ", ") + `.
 
 The exit code is 0 when all was done, 1 when something was refused or found
 wanting, and 2 for wrong usage.`,

@@ -91,18 +91,29 @@ func finish(t testing.TB, cmd *exec.Cmd) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
+// listed is an object of ls --json.
+type listed struct {
+	jsonSocket
+	Idle        seconds `json:"idle"`
+	Interval    seconds `json:"interval"`
+	Count       int     `json:"count"`
+	UserTimeout seconds `json:"user_timeout"`
+	MaxRTO      seconds `json:"max_rto"`
+	jsonPeer
+}
+
 // list runs ls --json.
-func list(t testing.TB, args ...string) []jsonSocket {
+func list(t testing.TB, args ...string) []listed {
 	t.Helper()
 	r := runCommand(t, append([]string{"ls", "--json"}, args...)...)
 	require.Contains(t, []int{exitDone, exitProblem}, r.code, r.stderr)
 	return objects(t, r.stdout)
 }
 
-func objects(t testing.TB, lines string) (list []jsonSocket) {
+func objects(t testing.TB, lines string) (list []listed) {
 	t.Helper()
 	for d := json.NewDecoder(strings.NewReader(lines)); ; {
-		o := jsonSocket{jsonStatus: new(jsonStatus)} // which json does not make
+		o := listed{jsonPeer: jsonPeer{jsonStatus: new(jsonStatus)}} // which json does not make
 		err := d.Decode(&o)
 		if errors.Is(err, io.EOF) {
 			return list

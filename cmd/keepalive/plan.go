@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 func newPlan() *cobra.Command {
@@ -84,21 +85,22 @@ func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
 // goLiteral returns c as Go source.
 func goLiteral(c keepalive.Config) string {
 	var fields []string
-	duration := func(name string, d time.Duration) {
-		switch {
-		case d == 0:
-		case d%time.Second == 0:
-			fields = append(fields, fmt.Sprintf("%s: %d * time.Second", name, d/time.Second))
-		default:
-			fields = append(fields, fmt.Sprintf("%s: %d * time.Millisecond", name, d/time.Millisecond))
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		if v := o.Of(policy.Config(c)); v != 0 {
+			fields = append(fields, o.Field+": "+goValue(o, v))
 		}
 	}
-	duration("Idle", c.Idle)
-	duration("Interval", c.Interval)
-	if c.Count != 0 {
-		fields = append(fields, fmt.Sprintf("Count: %d", c.Count))
-	}
-	duration("UserTimeout", c.UserTimeout)
-	duration("MaxRTO", c.MaxRTO)
 	return "keepalive.Config{" + strings.Join(fields, ", ") + "}"
+}
+
+func goValue(o *policy.Option, v int64) string {
+	switch d := time.Duration(v); {
+	case o.IsNumber():
+		return o.Format(v)
+	case d%time.Second == 0:
+		return fmt.Sprintf("%d * time.Second", d/time.Second)
+	default:
+		return fmt.Sprintf("%d * time.Millisecond", d/time.Millisecond)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"github.com/seed-7be6acb7/keepalive/internal/duration"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"math"
 	"net/netip"
 	"slices"
@@ -60,19 +61,11 @@ var (
 	localColumn   = column{heading: "LOCAL", cell: plain(func(s *sockets.Socket) string { return endpointText(s.Local) }), cut: term.CutLeft}
 	remoteColumn  = column{heading: "REMOTE", cell: remote, cut: term.CutLeft}
 	peerColumn    = column{heading: "PEER", cell: peer, cut: term.CutLeft}
-	policyColumn  = column{heading: "POLICY", cell: policy}
+	policyColumn  = column{heading: "POLICY", cell: shortPolicy}
 	idleColumn    = column{heading: "UNNOTICED", right: true, cell: unnoticedIdle}
 	flightColumn  = column{heading: "IN FLIGHT", right: true, cell: unnoticedInFlight}
 	heardColumn   = column{heading: "HEARD", right: true, cell: heard}
 
-	keepaliveColumns = []column{
-		{heading: "KEEPALIVE", cell: onOff},
-		{heading: "IDLE", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.Config.Idle) })},
-		{heading: "INTERVAL", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.Config.Interval) })},
-		{heading: "COUNT", right: true, cell: plain(func(s *sockets.Socket) string { return strconv.Itoa(s.Config.Count) })},
-		{heading: "USER TIMEOUT", right: true, cell: plain(func(s *sockets.Socket) string { return orDash(s.Config.UserTimeout) })},
-		{heading: "MAX RTO", right: true, cell: plain(func(s *sockets.Socket) string { return duration.Format(s.MaxRTO()) })},
-	}
 	answerColumns = []column{
 		{heading: "PROBES", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Probes })},
 		{heading: "RETRANS", right: true, cell: unanswered(func(s *sockets.Socket) int { return s.Status.Retransmits })},
@@ -85,10 +78,35 @@ var (
 	})}
 )
 
+// keepaliveColumns returns a column for SO_KEEPALIVE and one for each option.
+func keepaliveColumns() []column {
+	columns := []column{{heading: "KEEPALIVE", cell: onOff}}
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		columns = append(columns, column{heading: heading(o), right: true, cell: plain(func(s *sockets.Socket) string {
+			return optionText(o, o.Held(policy.Config(s.Config)))
+		})})
+	}
+	return columns
+}
+
+// heading returns the key of an option in capitals.
+func heading(o *policy.Option) string { return strings.ToUpper(strings.ReplaceAll(o.Key, "_", " ")) }
+
+func optionText(o *policy.Option, v int64) string {
+	switch {
+	case o.IsNumber():
+		return o.Format(v)
+	case v == 0 && o.Zero == policy.Off:
+		return nothing
+	}
+	return duration.Format(time.Duration(v))
+}
+
 // layouts are sets of columns, the widest first. A terminal gets the first that
 // fits, or the last, cut.
 func layouts() [][]column {
-	full := slices.Concat([]column{processColumn, localColumn, remoteColumn}, keepaliveColumns,
+	full := slices.Concat([]column{processColumn, localColumn, remoteColumn}, keepaliveColumns(),
 		[]column{idleColumn, flightColumn, heardColumn}, answerColumns, []column{namespaceColumn})
 	return [][]column{
 		full, // pipes get this one, terminals only where namespaces differ
@@ -158,27 +176,38 @@ func onOff(s *sockets.Socket) (string, term.Style) {
 	return "on", term.Good
 }
 
-// policy is all of it in short: idle/interval/count, and the others if they are
-// set.
-func policy(s *sockets.Socket) (string, term.Style) {
+// shortPolicy returns the whole policy in one column: IDLE/INTERVAL/COUNT, and
+// the other options if they are set.
+func shortPolicy(s *sockets.Socket) (string, term.Style) {
 	text, style := onOff(s)
+	var timing []string
+	others := ""
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		v := o.Of(policy.Config(s.Config))
+		if o.Abbr == "" {
+			timing = append(timing, optionText(o, v))
+		} else if v != 0 {
+			others += " " + o.Abbr + "=" + optionText(o, v)
+		}
+	}
 	if !s.Config.Disable {
-		text, style = fmt.Sprintf("%s/%s/%d", duration.Format(s.Config.Idle), duration.Format(s.Config.Interval), s.Config.Count), term.Plain
+		text, style = strings.Join(timing, "/"), term.Plain
 	}
-	if s.Config.UserTimeout != 0 {
-		text += " ut=" + duration.Format(s.Config.UserTimeout)
-	}
-	if s.Config.MaxRTO != 0 {
-		text += " rto=" + duration.Format(s.Config.MaxRTO)
-	}
-	return text, style
+	return text + others, style
 }
 
-func orDash(d time.Duration) string {
-	if d == 0 {
-		return nothing
+// shortPolicyHelp explains the column.
+func shortPolicyHelp() string {
+	var timing, others []string
+	for i := range policy.Options {
+		if o := &policy.Options[i]; o.Abbr == "" {
+			timing = append(timing, heading(o))
+		} else {
+			others = append(others, o.Abbr+"="+heading(o))
+		}
 	}
-	return duration.Format(d)
+	return strings.Join(timing, "/") + ", with " + enumerate(others, "and")
 }
 
 func unnoticedIdle(s *sockets.Socket) (string, term.Style) {

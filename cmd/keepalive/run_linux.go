@@ -14,6 +14,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/supervise"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 // Exit codes of run where the program does not run, as those of env(1).
@@ -73,7 +74,7 @@ func (r *runProgram) parse(c *cobra.Command, args []string) error {
 	}
 	r.argv = args[1:]
 	enforced, err := parseEnforced(args[0])
-	r.policy = enforced.policy
+	r.policy = keepalive.Config(enforced.policy)
 	return err
 }
 
@@ -81,18 +82,13 @@ func (r *runProgram) parse(c *cobra.Command, args []string) error {
 // have no value to go back to, so a zero makes no sense.
 func parseEnforced(s string) (change, error) {
 	c, err := parseChange(s)
-	for key, value := range map[string]int64{
-		"idle":         int64(c.policy.Idle),
-		"interval":     int64(c.policy.Interval),
-		"count":        int64(c.policy.Count),
-		"user_timeout": int64(c.policy.UserTimeout),
-		"max_rto":      int64(c.policy.MaxRTO),
-	} {
-		if err == nil && c.names[key] && value == 0 {
-			return c, usageError{fmt.Errorf("%s is 0, want a value, or none to leave it to the program", key)}
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		if err == nil && c.named[o.Key] && o.Of(c.policy) == 0 {
+			return c, usageError{fmt.Errorf("%s is 0, want a value, or none to leave it to the program", o.Key)}
 		}
 	}
-	delete(c.names, "default") // what is left out stays, on open connections too
+	delete(c.named, "default") // what is left out stays, on open connections too
 	return c, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 func newSet() *cobra.Command {
@@ -28,8 +29,8 @@ and don't notice.
 POLICY changes what it names and turns keepalive on, or off where it says "off".
 What it leaves out stays as the socket has it. "default" puts back what a new
 socket has in the same network namespace: the timing and the max RTO of the
-sysctls, and no user timeout. idle=0, interval=0, count=0, user_timeout=0 and
-max_rto=0 do so for one option.
+sysctls, and no user timeout. A zero does so for one option:
+` + withValues("0") + `.
 
 The policy counts from then on. A probe that is overdue by it is sent at once.
 The timing is the socket's own then, what was put back included: it does not
@@ -131,9 +132,7 @@ func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) {
 }
 
 func (s *setCommand) difference(before, after keepalive.Config) string {
-	if after.MaxRTO == sockets.DefaultMaxRTO {
-		after.MaxRTO = 0 // as it is read back
-	}
+	after = keepalive.Config(policy.Config(after).AsRead())
 	if before == after {
 		return "unchanged: " + after.String()
 	}

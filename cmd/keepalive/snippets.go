@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 // A snippet is how a program's settings say a policy.
@@ -85,8 +86,8 @@ func redis(t keepalive.Target, c keepalive.Config) []string {
 // [keepalive.Plan] counts.
 func meets(c keepalive.Config, t keepalive.Target) bool {
 	detection, _ := c.DetectionTime()
-	return (t.Detect == 0 || detection*9/8 <= t.Detect) &&
-		(t.IdleLimit == 0 || (c.Idle+c.Interval)*9/8 < t.IdleLimit)
+	return (t.Detect == 0 || policy.WithTimerSlack(detection) <= t.Detect) &&
+		(t.IdleLimit == 0 || policy.WithTimerSlack(c.Idle+c.Interval) < t.IdleLimit)
 }
 
 func haproxy(c keepalive.Config, idle, interval int) []string {

@@ -48,3 +48,15 @@ func (c Config) or(defaults Config) Config {
 	}
 	return c
 }
+
+// IsComplete reports whether a socket accepts every field of c, and none of them
+// is left to a system default.
+func (c Config) IsComplete() bool {
+	for i := range Options {
+		o := &Options[i]
+		if o.Zero == SystemDefault && o.Of(c) == 0 || o.Validate(c) != nil {
+			return false
+		}
+	}
+	return true
+}

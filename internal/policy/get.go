@@ -23,3 +23,13 @@ func Get(fd uintptr) (c Config, err error) {
 	c.Disable = on == 0 // the BSDs and macOS return 8 for on
 	return c, err
 }
+
+// AsRead returns c as [Get] returns it from a socket that holds c.
+func (c Config) AsRead() Config {
+	for i := range Options {
+		if o := &Options[i]; o.Of(c) == int64(o.Unset)*int64(o.Unit) {
+			c = o.With(c, 0)
+		}
+	}
+	return c
+}

@@ -29,7 +29,7 @@ func check(own *os.File, options []option) error {
 	}
 	if accepted < len(options) {
 		refused := options[accepted]
-		return fmt.Errorf("eBPF can't set %s on this kernel: it takes %s", refused.name, refused.takes)
+		return fmt.Errorf("eBPF can't set %s on this kernel: it needs %s", refused.name, refused.needs)
 	}
 	return nil
 }

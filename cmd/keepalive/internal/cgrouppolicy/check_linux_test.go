@@ -44,6 +44,6 @@ func TestCheckRefuses(t *testing.T) {
 		netlab.Skip(t, err)
 	}
 	for _, options := range [][]option{{refused}, {taken, refused}, {refused, taken}, {taken, refused, taken}} {
-		assert.EqualError(t, check(dir, options), "eBPF can't set TCP_DEFER_ACCEPT on this kernel: it takes another kernel")
+		assert.EqualError(t, check(dir, options), "eBPF can't set TCP_DEFER_ACCEPT on this kernel: it needs another kernel")
 	}
 }

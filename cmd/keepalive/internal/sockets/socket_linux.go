@@ -1,19 +1,12 @@
 package sockets
 
 import (
-	"cmp"
 	"debug/buildinfo"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
 // Socket is a TCP socket of another process, as it is now.
@@ -80,109 +73,62 @@ func (s State) String() string {
 // Get reads what the kernel holds now into Config, Status and what follows from
 // them.
 func (s *Socket) Get() error {
-	c := conn{raw: rawConn(s.fd)}
-	var err error
-	if s.Config, err = keepalive.Get(c); err != nil {
+	c, err := policy.Get(uintptr(s.fd))
+	if err != nil {
 		return err
 	}
-	s.Status = keepalive.Status{}
+	s.Config, s.Status = keepalive.Config(c), keepalive.Status{}
 	if s.State.Synchronized() {
-		if s.Status, err = keepalive.Stat(c); err != nil {
+		status, err := policy.Stat(uintptr(s.fd))
+		if err != nil {
 			return err
 		}
+		s.Status = keepalive.Status(status)
 	}
 	s.Idle, s.InFlight = s.unnoticedIdle(), s.unnoticedInFlight()
 	return nil
 }
 
-// DefaultMaxRTO is what a socket holds whose MaxRTO [keepalive.Get] returns as
-// zero, or does without having the option: TCP_RTO_MAX_SEC of include/net/tcp.h.
-const DefaultMaxRTO = 120 * time.Second
-
-// MaxRTO returns the longest time between two retransmissions.
-func (s *Socket) MaxRTO() time.Duration { return cmp.Or(s.Config.MaxRTO, DefaultMaxRTO) }
-
 // Check returns an error where c has a value that no socket accepts. Where the
 // socket holds that value already, as one that follows a sysctl may, it is none:
 // Apply leaves it alone.
 func (s *Socket) Check(c keepalive.Config) error {
-	if c.Idle == 0 && s.Config.Idle != 0 || c.Interval == 0 && s.Config.Interval != 0 || c.Count == 0 && s.Config.Count != 0 {
-		return errors.New("a sysctl of net.ipv4.tcp_keepalive_* is 0, which no socket accepts")
-	}
-	return s.changes(c).Validate()
-}
-
-// changes returns c without what the socket holds already.
-func (s *Socket) changes(c keepalive.Config) keepalive.Config {
-	for _, d := range []struct{ new, old *time.Duration }{
-		{&c.Idle, &s.Config.Idle}, {&c.Interval, &s.Config.Interval}, {&c.UserTimeout, &s.Config.UserTimeout}, {&c.MaxRTO, &s.Config.MaxRTO},
-	} {
-		if *d.new == *d.old {
-			*d.new = 0
+	want, held := policy.Config(c), policy.Config(s.Config)
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		switch {
+		case o.Of(want) == o.Of(held):
+		case o.Of(want) == 0 && o.Zero == policy.SystemDefault:
+			return fmt.Errorf("net.ipv4.%s is 0, which no socket accepts", o.Sysctl)
+		default:
+			if err := o.Validate(want); err != nil {
+				return err
+			}
 		}
 	}
-	if c.Count == s.Config.Count {
-		c.Count = 0
-	}
-	return c
+	return nil
 }
 
 // Apply sets a policy that Check has passed, as [keepalive.Config.Apply] does.
 // That writes every option, so that the timer that is armed is the policy's.
 // Where one of them can't be written, those that change are written alone.
 func (s *Socket) Apply(c keepalive.Config) error {
-	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 && c.Validate() == nil {
-		return c.Apply(conn{raw: rawConn(s.fd)})
+	want := policy.Config(c)
+	if want.IsComplete() {
+		return policy.Change(uintptr(s.fd), want)
 	}
-	if c.UserTimeout == 0 && s.Config.UserTimeout != 0 {
-		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0); err != nil {
-			return os.NewSyscallError("setsockopt TCP_USER_TIMEOUT", err)
-		}
-	}
-	return s.changes(c).Control("tcp", "", rawConn(s.fd))
+	return policy.SetDifference(uintptr(s.fd), policy.Config(s.Config), want)
 }
 
 // Defaults returns the policy of a new socket in the socket's namespace, with
 // keepalive on.
-func (s *Socket) Defaults() (c keepalive.Config, err error) {
+func (s *Socket) Defaults() (c policy.Config, err error) {
 	err = s.namespace.do(func() error {
-		c, err = ofNewSocket()
+		c, err = policy.OfNewSocket()
 		return err
 	})
-	c.Disable = false
 	return c, err
 }
-
-func ofNewSocket() (keepalive.Config, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	}
-	if err != nil {
-		return keepalive.Config{}, os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	return keepalive.Get(conn{raw: rawConn(fd)})
-}
-
-// conn is a connection for the library, which calls no method but SyscallConn.
-type conn struct {
-	net.Conn
-	raw rawConn
-}
-
-func (c conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
-
-// rawConn is a descriptor.
-type rawConn int
-
-func (fd rawConn) Control(f func(fd uintptr)) error {
-	f(uintptr(fd))
-	return nil
-}
-
-func (fd rawConn) Read(func(fd uintptr) bool) error  { return errors.ErrUnsupported }
-func (fd rawConn) Write(func(fd uintptr) bool) error { return errors.ErrUnsupported }
 
 // GoVersion returns the version of Go that built a program that holds the
 // socket, and false where none is a Go program that can be read. Of the programs

@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
@@ -28,8 +29,12 @@ func (s *Socket) unnoticedInFlight() Unnoticed {
 		d, _ := s.Config.UnackedTime()
 		return Unnoticed{For: d, Known: true}
 	}
-	return s.namespace.unnoticedInFlight(s.MaxRTO())
+	return s.namespace.unnoticedInFlight(s.Config.MaxRTO)
 }
+
+// defaultMaxRTO is what a socket has for which [keepalive.Get] returns zero:
+// TCP_RTO_MAX_SEC of include/net/tcp.h.
+const defaultMaxRTO = 120 * time.Second
 
 // unnoticedInFlight returns how long that is without a UserTimeout. Nearly all
 // sockets of a namespace have the same MaxRTO, and it takes several calls to find
@@ -42,7 +47,7 @@ func (n *namespace) unnoticedInFlight(maxRTO time.Duration) Unnoticed {
 		return u
 	}
 	err := n.do(func() error {
-		u.For, u.Known = keepalive.Config{MaxRTO: maxRTO}.UnackedTime()
+		u.For, u.Known = keepalive.Config{MaxRTO: cmp.Or(maxRTO, defaultMaxRTO)}.UnackedTime()
 		return nil
 	})
 	u.Known = u.Known && err == nil
