@@ -8,34 +8,21 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// DetectionTime returns how long a silent peer goes unnoticed on an idle
-// connection, counted from the last segment that arrived from it. It returns
-// false where the peer goes unnoticed forever: with Disable, and with a
-// negative Idle or Interval, which stops the kernel's timer. No socket accepts
-// these, nor values above the range of [Config.Validate], but a sysctl can hold
-// them.
+// DetectionTime returns how long a silent peer of an idle connection goes
+// unnoticed, counted from the last segment that arrived from it. It returns
+// false if the peer goes unnoticed forever: with Disable, and with a negative
+// Idle or Interval, which a sysctl may hold.
 //
-// It computes from the Effective c what Linux does (tcp_keepalive_timer in
-// net/ipv4/tcp_timer.c). The kernel probes at Idle + k×Interval, k = 0, 1, …,
-// in whole seconds. Without a UserTimeout it gives the peer up when Count
-// probes are unanswered, at Idle + Count×Interval. With a UserTimeout it gives
-// the peer up in place of the first probe, k ≥ 1, that is due at or after
-// UserTimeout.
+// DetectionTime uses the [Config.Effective] policy. Without a UserTimeout the
+// result is Idle + Count × Interval. With a UserTimeout it is the first Idle +
+// k × Interval, k ≥ 1, that is at or after UserTimeout.
 //
-// The kernel's timers are never early, but up to 1/8 late (calc_index in
-// kernel/time/timer.c), and so is the end of the connection. There are three
-// exceptions. With a UserTimeout, a probe that was due before it and is late
-// can end the connection up to an Interval sooner, though not before
-// UserTimeout. Where Interval is longer than Idle, a peer that falls silent
-// after it answered a probe is probed after Interval, not Idle. And on a
-// connection that only receives, a probe that was lost earlier may still count
-// as unanswered: with a UserTimeout up to Idle, or a Count of 1, a live peer
-// may then be given up without being asked.
+// The kernel's timers may be up to 1/8 late (docs/kernel.md#timer-slack). With
+// a UserTimeout the end may come up to an Interval sooner. See
+// docs/kernel.md#keepalive-timer for this and other exceptions.
 //
-// While data is in flight the kernel does not probe: see [Config.UnackedTime].
-//
-// An MPTCP connection outlives its last subflow by net.mptcp.close_timeout, 60
-// s by default.
+// The kernel does not probe while data is in flight: see [Config.UnackedTime].
+// An MPTCP connection outlives its last subflow by net.mptcp.close_timeout.
 func (c Config) DetectionTime() (d time.Duration, ok bool) {
 	c = c.Effective()
 	idle, interval, limit := wholeSeconds(c.Idle), wholeSeconds(c.Interval), wholeSeconds(c.UserTimeout)
@@ -58,31 +45,25 @@ func (c Config) DetectionTime() (d time.Duration, ok bool) {
 
 func wholeSeconds(d time.Duration) int64 { return policy.RoundUp(d, time.Second) }
 
-// UnackedTime returns how long data in flight to a dead peer goes unnoticed,
-// counted from its first retransmission, which comes 0.2 s after the data was
-// sent, or later on a path with a long round trip.
+// UnackedTime returns how long a peer that dies with data in flight goes
+// unnoticed, counted from the first retransmission. That comes 0.2 s after the
+// data was sent, or later on a path with a long round trip.
 //
-// It is UserTimeout where that is set. Otherwise it is the time that the kernel
-// allows for tcp_retries2 retransmissions (tcp_model_timeout in
-// net/ipv4/tcp_timer.c). They are 0.2 s, 0.4 s, 0.8 s and so on apart, whatever
-// tcp_rto_min_us is, and MaxRTO at most. A zero MaxRTO is tcp_rto_max_ms. With
-// the defaults of Linux this is 15m24.6s.
+// The result is UserTimeout if that is set. Otherwise it is the kernel's model
+// of tcp_retries2 retransmissions, the first 0.2 s apart, each distance twice
+// the one before and MaxRTO at most. A zero MaxRTO is tcp_rto_max_ms. The
+// defaults of Linux give 15m24.6s.
 //
-// The kernel looks at it only when it retransmits. So it gives up no sooner,
-// and later by up to one of these distances, which is MaxRTO at most, and by
-// the 1/8 that its timers may be late. With a UserTimeout the last
-// retransmission timeout is cut short to end in time.
+// The kernel looks only when it retransmits, so it gives up later by up to one
+// distance. On a path with a long round trip, or with tcp_rto_min_us, the real
+// distances are longer than in the model. See
+// docs/kernel.md#retransmission-model and, for an exception,
+// docs/kernel.md#retracted-window.
 //
-// There is one exception. A peer that retracts its window to zero while data is
-// in flight, as Linux may with tcp_shrink_window, and then falls silent, is
-// given up at the first retransmission after 2 × MaxRTO, if that is sooner. It
-// counts from the last segment that arrived (tcp_rtx_probe0_timed_out in
-// net/ipv4/tcp_timer.c). With the defaults this is four minutes.
-//
-// UnackedTime returns false for a UserTimeout or MaxRTO that no socket accepts.
-// Without a UserTimeout it also returns false on systems other than Linux and
-// where tcp_retries2 can't be read. Both sysctls are those of the network
-// namespace of the calling thread.
+// UnackedTime returns false for a UserTimeout or MaxRTO that no socket accepts,
+// and without a UserTimeout on other systems than Linux and where tcp_retries2
+// cannot be read. The sysctls are those of the calling thread's network
+// namespace.
 func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	for i := range policy.Options {
 		if o := &policy.Options[i]; o.Zero != policy.SystemDefault && o.Validate(policy.Config(c)) != nil {

@@ -8,19 +8,19 @@ import (
 )
 
 // Dialer dials connections with a keepalive policy. It is safe for concurrent
-// use while its fields do not change.
+// use as long as its fields do not change.
 type Dialer struct {
-	// NetDialer makes the connections. It is not modified: a copy of it
-	// dials, without its KeepAlive and KeepAliveConfig. Its ControlContext
-	// or Control runs before Config is set. A nil NetDialer is equivalent
-	// to the zero net.Dialer.
+	// NetDialer makes the connections. A copy of it dials, without its
+	// KeepAlive and KeepAliveConfig. Its ControlContext or Control runs
+	// before Config is set. A nil NetDialer is equivalent to the zero
+	// net.Dialer.
 	NetDialer *net.Dialer
 
 	// Config is set on every TCP socket before it connects, except for
-	// SO_KEEPALIVE, which is set right after that.
+	// SO_KEEPALIVE, which is set after that.
 	//
-	// Where NetDialer uses MPTCP, a UserTimeout or MaxRTO makes net fall
-	// back to plain TCP, since MPTCP has neither.
+	// If NetDialer uses MPTCP, a UserTimeout or MaxRTO makes net use plain
+	// TCP instead, since MPTCP has neither option.
 	Config Config
 }
 
@@ -30,11 +30,11 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 }
 
 // DialContext connects as [net.Dialer.DialContext] does and returns the same
-// [*net.TCPConn]. Networks other than tcp, tcp4 and tcp6 are dialed as
-// NetDialer would.
+// [*net.TCPConn]. Networks other than tcp, tcp4 and tcp6 are dialed without a
+// policy.
 //
-// An invalid Config returns an error before anything is dialed. A policy that
-// the system refuses returns an error that names the option.
+// An invalid Config returns an error before anything is dialed. An option that
+// the system refuses returns an error that names it.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if err := d.Config.Validate(); err != nil {
 		return nil, err
@@ -51,20 +51,22 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return dial(ctx, &nd, d.Config, network, address)
 }
 
-// DialFunc is the type of the dial functions that most clients accept:
-// http.Transport's DialContext, pgconn's DialFunc, grpc's WithContextDialer and
-// others.
+// DialFunc is the type of the dial functions that most clients accept, such as
+// DialContext of [net/http.Transport], DialFunc of pgconn and WithContextDialer
+// of gRPC.
 type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // WrapDial returns a dial function that applies c to the connections of dial,
 // as [Config.Apply] does. It is for dialers that are not a [net.Dialer], such
 // as a TLS dialer or a tunnel. The system defaults are read once, by WrapDial.
 //
-// If c can't be applied, the connection is closed and the error returned. An
-// invalid c returns an error before anything is dialed. The connections of some
-// proxies hide their socket, such as those of golang.org/x/net/proxy: there,
-// wrap the function that dials the proxy, or use a [Dialer]. Networks other
-// than tcp, tcp4 and tcp6 pass through.
+// If c cannot be applied, the connection is closed and the error returned. An
+// invalid c returns an error before anything is dialed. Networks other than
+// tcp, tcp4 and tcp6 pass through.
+//
+// The connections of some proxies hide their socket, such as those of
+// golang.org/x/net/proxy. There, wrap the function that dials the proxy, or use
+// a [Dialer].
 func (c Config) WrapDial(dial DialFunc) DialFunc {
 	invalid := c.Validate()
 	if dial == nil {

@@ -1,11 +1,9 @@
 // Package keepalive sets the keepalive policy of a single TCP socket.
 //
-// Firewalls, NATs and load balancers forget idle connections without telling
-// either end. Keepalive probes keep their state fresh and detect a dead peer,
-// but Linux configures them for the whole machine, and Go's net package
-// overwrites that with 15 s / 15 s / 9 on every connection and drops errors.
-// This package sets the options of one socket. What it sets is what the kernel
-// does, or it returns an error:
+// Keepalive probes detect a dead peer and keep an idle connection known to the
+// firewalls on its path. Linux configures them for the whole machine. Go's net
+// package replaces that by 15 s, 15 s and 9 on every connection and drops
+// errors. This package sets the options of one socket, or returns an error:
 //
 //	d := &keepalive.Dialer{Config: keepalive.Config{
 //		Idle:     60 * time.Second, // silence before the first probe
@@ -14,19 +12,18 @@
 //	}}
 //	conn, err := d.Dial("tcp", "replica.example:5432")
 //
-// [Dialer] and [ListenConfig] set the options as the socket connects or listens.
-// On Linux an accepted connection then costs no system call.
-// [Config.Apply], [Config.WrapDial] and [NewListener] set them on connections
-// that somebody else opened. [Get] reads back what the kernel holds. [Stat]
-// tells whether the peer still answers, and [IsPeerLost] whether an error says
-// that the kernel has given the peer up. [Parse] reads a Config from text.
+// [Dialer] and [ListenConfig] set the options before a socket connects or
+// listens. [Config.Apply], [Config.WrapDial] and [NewListener] set them on
+// connections that other code opened. [Plan] computes a policy. [Stat] reports
+// whether the peer still answers, and [IsPeerLost] whether an error means that
+// the kernel has given the peer up.
 //
-// A zero field selects the system default, whichever function sets it, so that
-// the operator's sysctl counts again.
+// A zero Idle, Interval or Count selects the system default, which the operator
+// sets by sysctl. A zero UserTimeout is off. A zero MaxRTO changes nothing.
+// Systems other than Linux support less: see [Config].
 //
-// On systems other than Linux the package uses net, which supports less: see
-// [Config].
+// The kernel sends no probe while data is in flight. [Config.MaxRTO] bounds the
+// time until a peer that dies then is given up.
 //
-// Keepalive probes are sent only while no data is in flight.
-// [Config.UserTimeout] bounds the time that data may go unacknowledged.
+// docs/kernel.md describes the behavior of Linux that these comments cite.
 package keepalive

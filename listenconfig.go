@@ -6,30 +6,31 @@ import (
 )
 
 // ListenConfig opens listeners whose connections have a keepalive policy. It is
-// safe for concurrent use while its fields do not change.
+// safe for concurrent use as long as its fields do not change.
 type ListenConfig struct {
-	// NetListenConfig opens the listeners. It is not modified: a copy of
-	// it listens, without its KeepAlive and KeepAliveConfig. Its Control
-	// runs before Config is set. A nil NetListenConfig is equivalent to the
-	// zero net.ListenConfig.
+	// NetListenConfig opens the listeners. A copy of it listens, without
+	// its KeepAlive and KeepAliveConfig. Its Control runs before Config is
+	// set. A nil NetListenConfig is equivalent to the zero
+	// net.ListenConfig.
 	NetListenConfig *net.ListenConfig
 
-	// Config is set on the listening socket, from which accepted
-	// connections inherit it on Linux. On other systems it is set on each
-	// accepted connection.
+	// Config is set on the listening socket. On Linux accepted connections
+	// inherit it. On other systems it is set on each accepted connection.
 	Config Config
 }
 
 // Listen listens as [net.ListenConfig.Listen] does. On Linux it returns the
-// same [*net.TCPListener], and accepting a connection costs no system call for
-// the policy. On other systems it returns a [*Listener], and under gVisor,
-// whose accepted sockets inherit nothing. Networks other than tcp, tcp4 and
-// tcp6 are listened on as NetListenConfig would.
+// same [*net.TCPListener], and accepted connections inherit the policy without
+// a system call. On other systems and under gVisor it returns a [*Listener].
+// Networks other than tcp, tcp4 and tcp6 are listened on without a policy.
 //
-// The listener is plain TCP even where net would open an MPTCP one: on Linux
-// MPTCP has no TCP_USER_TIMEOUT, and an idle connection dies a minute later
-// than its policy says (net.mptcp.close_timeout). For MPTCP, open a listener
-// and use [NewListener].
+// With net.ipv4.tcp_migrate_req a connection of a closed SO_REUSEPORT listener
+// moves to another one and keeps the policy of the first. [NewListener] sets
+// the policy on these too. See docs/kernel.md#listener-migration.
+//
+// The listener is plain TCP even where net would open an MPTCP one, since MPTCP
+// has neither UserTimeout nor MaxRTO and notices a dead peer later: see
+// docs/kernel.md#mptcp. For MPTCP, open a listener and use NewListener.
 //
 // An invalid Config returns an error before anything is opened.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {

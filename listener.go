@@ -11,7 +11,7 @@ import (
 )
 
 // Listener sets a keepalive policy on the connections of another listener.
-// [NewListener] makes one. Prefer [ListenConfig], which needs no system calls
+// [NewListener] makes one. Prefer [ListenConfig], which makes no system calls
 // per connection. The methods of a zero Listener return an error.
 //
 // Methods of the inner listener beyond those of [net.Listener], such as File
@@ -24,14 +24,16 @@ type Listener struct {
 }
 
 // NewListener returns a Listener that accepts the connections of ln and applies
-// c to them. The system defaults are read once, by NewListener. ln itself is
-// left alone. TLS works on either side: [crypto/tls.NewListener] around a
-// Listener, and a Listener around a TLS listener.
+// c to them, as [Config.Apply] does. The system defaults are read once, by
+// NewListener. ln itself is not changed. TLS works on either side:
+// [crypto/tls.NewListener] around a Listener, and a Listener around a TLS
+// listener.
 //
-// It returns an error if c is invalid, or if ln's connections are known to lack
-// an option: UserTimeout and MaxRTO on an MPTCP listener, which is what
-// [net.Listen] opens on Linux where the kernel has MPTCP, and any policy on one
-// before Linux 6.10, but for stable releases that have the options.
+// NewListener returns an error if c is invalid or if the connections of ln are
+// known to lack an option. [net.Listen] opens an MPTCP listener on Linux where
+// the kernel has MPTCP. MPTCP has no UserTimeout and no MaxRTO, and before
+// Linux 6.10 no keepalive options, except in some stable releases.
+// [ListenConfig] opens plain TCP. See docs/kernel.md#mptcp.
 func NewListener(ln net.Listener, c Config) (*Listener, error) {
 	if ln == nil {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
@@ -87,19 +89,18 @@ func (l *Listener) Close() error {
 var errZeroListener = errors.New("keepalive: zero Listener, want one of NewListener")
 
 // Accept returns the next connection of the inner listener, with the policy
-// applied as [Config.Apply] does. Sockets other than TCP's pass through.
+// applied. Sockets other than TCP sockets pass through.
 //
-// No client can end the server's loop. A connection that died before its
-// options could be set is closed, and the next one accepted. So is one that
-// lacks an option because its client chose MPTCP, if a wrapped listener hides
-// that it offers it. What would fail for every connection returns an error,
-// such as an option that the system lacks.
+// A connection that died before its options could be set is closed, and the
+// next one accepted. So is a connection that lacks an option because its client
+// chose MPTCP, if a wrapped listener hides that it offers MPTCP. A failure that
+// every connection would meet returns an error, such as an option that the
+// system lacks.
 //
-// A connection that hides its socket, as those of netutil.LimitListener in
-// golang.org/x/net do, returns an error as long as no connection has got the
-// policy, so that the mistake shows at once: wrap such a listener around the
-// Listener, not the other way round. Later such a connection is closed, and the
-// next one accepted.
+// A connection that hides its socket, such as one of netutil.LimitListener of
+// golang.org/x/net, returns an error as long as no connection has got the
+// policy. Later it is closed, and the next one accepted. Wrap such a listener
+// around the Listener, not the other way round.
 func (l *Listener) Accept() (net.Conn, error) {
 	if l.inner == nil {
 		return nil, errZeroListener
@@ -149,15 +150,15 @@ func (l *Listener) setOptions(conn net.Conn) (retry bool, err error) {
 	return isMPTCPSocket(socket), err
 }
 
-// GetListener returns the policy that a listening socket holds, such as one
-// that a systemd unit or a parent process has set. Disable says that keepalive
-// is off. [NewListener] with this Config sets it on every connection. Without
-// that, net sets its own timing on the connections of a [net.FileListener].
+// GetListener returns the policy of a listening socket, as a systemd unit or a
+// parent process may have set it. Disable reports that keepalive is off.
+// [NewListener] with this Config sets it on every connection. Otherwise net
+// sets its own timing on the connections of a [net.FileListener].
 //
-// The socket is that of ln's SyscallConn method, or of the listener within a
-// [*Listener]. The error matches [errors.ErrUnsupported] where ln has none,
-// where it is no TCP socket, and where [Get] is unsupported. It matches
-// [net.ErrClosed] where ln is closed.
+// The socket is that of ln's SyscallConn method. GetListener looks inside a
+// [*Listener]. The error matches [errors.ErrUnsupported] if ln has no such
+// method or is no TCP socket, and where [Get] is unsupported. It matches
+// [net.ErrClosed] if ln is closed.
 func GetListener(ln net.Listener) (Config, error) {
 	if ln == nil {
 		return Config{}, errors.New("keepalive: GetListener needs a listener, got nil")

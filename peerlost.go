@@ -10,32 +10,20 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
-// IsPeerLost reports whether err, from a Read or Write, says that the kernel
-// has given the peer up: probes or data went unanswered for as long as the
-// policy allows. That is ETIMEDOUT, or EHOSTUNREACH or ENETUNREACH where the
-// path gave them as the reason while data was in flight, and ENOTCONN from
-// reading an MPTCP connection on Linux. It finds them in whatever wraps them.
-// Of the errors that [errors.Join] and its like hold, one is enough.
-//
-// Linux also returns the other reasons that a path gives by ICMP, such as
-// ECONNREFUSED for the port unreachable of a firewall that rejects, and EACCES
-// for administratively prohibited over IPv6. An open TCP connection returns
-// these soft errors (RFC 1122, section 4.2.3.9) only once it has been given up,
-// see tcp_write_err in net/ipv4/tcp_timer.c. The others are ENOPROTOOPT,
-// EHOSTDOWN, ENONET, EOPNOTSUPP and EPROTO, and EINVAL where an IPv6 route of
-// this machine became a blackhole. They count where an [os.SyscallError] says
-// that the call was one that transfers data, such as read or sendfile: other
-// calls return the same errors for reasons of their own.
+// IsPeerLost reports whether err, from a Read or Write, means that the kernel
+// has given the peer up, because probes or data went unanswered for as long as
+// the policy allows. It is true for ETIMEDOUT, for the ICMP errors that Linux
+// returns in its place, such as EHOSTUNREACH and ECONNREFUSED, and for ENOTCONN
+// from reading an MPTCP connection. It looks inside wrapped errors. In joined
+// errors one match suffices. See docs/kernel.md#icmp-errors.
 //
 // It is false for a deadline, although that and ETIMEDOUT are both a
-// [net.Error] whose Timeout method returns true. It is false for a reset, which
-// a peer has sent, and for a failed connect, which had no peer to lose. It is
-// false for errors of files and of networks other than TCP.
+// [net.Error] whose Timeout method returns true. It is false for a reset, for a
+// failed connect, and for errors of files and of networks other than TCP.
 //
-// A TCP connection returns the error once. The Read after it returns io.EOF, as
-// if the peer had closed the connection in good order, and a Write EPIPE. Code
-// that treats the error as a deadline reads again, gets io.EOF, and assumes a
-// clean close. [Watch] returns a connection that keeps returning the error.
+// A connection returns the error once. The next Read returns io.EOF, as if the
+// peer had closed the connection in good order, and the next Write EPIPE.
+// [Watch] returns a connection that keeps returning the error.
 func IsPeerLost(err error) bool {
 	return isPeerLost(err, "")
 }

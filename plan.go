@@ -8,60 +8,55 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// Target says what a policy has to achieve. See [Plan].
+// Target is what a policy has to achieve. See [Plan].
 type Target struct {
-	// Detect is the time within which a dead peer has to be noticed,
-	// counted from the last segment that arrived from it. It is 4.5 s at
-	// least, which is three probes a second apart. Zero demands nothing.
+	// Detect is the longest time in which a dead peer has to be noticed,
+	// counted from the last segment that arrived from it. It is at least
+	// 4.5 s, which allows for three probes a second apart. Zero is no
+	// demand.
 	Detect time.Duration
 
 	// IdleLimit is the shortest time after which a firewall, NAT or load
 	// balancer on the path forgets an idle connection. It is more than 2.25
-	// s, which is two probes a second apart. Zero means that nothing
-	// forgets.
+	// s, which allows for two probes a second apart. Zero means that
+	// nothing on the path forgets.
 	IdleLimit time.Duration
 
-	// Unacked bounds the time that data in flight to a dead peer goes
-	// unnoticed as well. The kernel does not probe then. Plan sets
-	// UserTimeout, which also ends a live peer that stops reading: see its
-	// documentation.
+	// Unacked sets UserTimeout, which closes connections to live peers that
+	// read slowly or pause: see [Config.UserTimeout]. Set SlowReads as well
+	// where the kernel has MaxRTO.
 	//
-	// The time counts from the first retransmission, which comes 0.2 s
-	// after the data was sent, or later on a path with a long round trip.
-	// ICMP errors add to it what they add to a UserTimeout.
+	// Unacked bounds the time until a peer that dies with data in flight is
+	// noticed, counted from the first retransmission. Without Unacked that
+	// takes about 15 minutes.
 	Unacked bool
 
-	// SlowReads, with Unacked, spares a live peer that stops reading: Plan
-	// sets MaxRTO instead of UserTimeout, which takes Linux 6.15 and a
-	// Detect of 17.325 s at least.
+	// SlowReads, with Unacked, sets MaxRTO instead of UserTimeout. A live
+	// peer that reads slowly or stops reading is spared. It needs Linux
+	// 6.15 and a Detect of at least 17.325 s. SlowReads without Unacked is
+	// an error.
 	SlowReads bool
 }
 
-// Plan returns a policy that meets t, in whole seconds. It sets Idle, Interval
-// and Count, so that the policy depends on no system default of theirs, and
-// allows for timers that are 1/8 late:
+// Plan returns a policy that meets t, in whole seconds, with timers that are
+// 1/8 late:
 //
-//   - Count is 3, since one lost probe is no dead peer.
-//   - 9/8 × DetectionTime is at most Detect, and 9/8 × (Idle + Interval) is
-//     less than IdleLimit, so that one lost probe does not lose the path.
-//   - Interval is the longest that leaves room for an Idle three times as
-//     long, or else 1 s.
-//   - Idle is the longest that then fits: idle traffic costs batteries and
+//   - Count is 3, since one lost probe does not mean a dead peer.
+//   - 9/8 × DetectionTime is at most Detect.
+//   - 9/8 × (Idle + Interval) is less than IdleLimit, so one lost probe does
+//     not lose the path.
+//   - Interval is the longest that allows an Idle three times as long, or 1 s.
+//   - Idle is the longest that then fits, since probes cost batteries and
 //     money.
-//   - UserTimeout is zero. With Unacked it is Idle + Count × Interval, so that
-//     the kernel still gives an idle peer up when Count probes are out, no
-//     sooner and no later.
-//   - MaxRTO is zero. With SlowReads it is the longest with which 9/8 ×
-//     (UnackedTime + MaxRTO) is at most Detect. Without Detect it is the
-//     longest with which UnackedTime + MaxRTO is at most DetectionTime, or else
-//     1 s.
+//   - With Unacked, UserTimeout is Idle + Count × Interval.
+//   - With SlowReads, MaxRTO is the longest with 9/8 × (UnackedTime + MaxRTO)
+//     at most Detect. Without Detect, UnackedTime + MaxRTO is at most
+//     DetectionTime, or MaxRTO is 1 s.
 //
-// MaxRTO counts with 15 retransmissions, the default of tcp_retries2, or with
-// the system's tcp_retries2 where that is higher. A lower one only makes the
-// kernel give up sooner. It does not lengthen MaxRTO, since the policy may be
-// used on another machine, and the sysctl may change.
+// MaxRTO assumes 15 retransmissions, the default of tcp_retries2, or the
+// system's tcp_retries2 if that is higher.
 //
-// An error says what can't be met, and the least that can.
+// An error names what cannot be met and the smallest value that can.
 func Plan(t Target) (Config, error) {
 	if err := t.validate(); err != nil {
 		return Config{}, err

@@ -5,87 +5,82 @@ import (
 	"time"
 )
 
-// Status is what the kernel knows of a connection: TCP_INFO of tcp(7). It is a
-// snapshot, and what was sent a moment ago is unanswered in every one.
+// Status is a snapshot of what the kernel knows of a connection: TCP_INFO of
+// tcp(7). Data that was sent a moment ago is always unanswered in it.
 type Status struct {
-	// Open is whether the kernel still holds the connection open. It is
-	// false once the peer was given up, has reset the connection, or both
-	// ends have closed it; the other fields are zero then.
+	// Open reports whether the kernel holds the connection open. It is
+	// false once the peer was given up or has reset the connection, or both
+	// ends have closed it. The other fields are then zero.
 	//
-	// A connection that only one end has closed is still open: it can carry
-	// data the other way (RFC 9293, section 3.6). What tells that the peer
-	// has closed its end is io.EOF from Read.
+	// A connection that one end has closed is open, since it can carry data
+	// the other way (RFC 9293, section 3.6). Read returns io.EOF once the
+	// peer has closed its end.
 	Open bool
 
-	// Probes is how many keepalive or zero-window probes in a row the peer
-	// has left unanswered. Zero-window probes ask a peer that stopped
-	// reading whether it reads again. Probes is 0 where anything has
-	// arrived within the last second, or 2 s for zero-window probes. The
-	// kernel counts in 8 bits: after 255 comes 0.
+	// Probes is the number of consecutive unanswered keepalive or
+	// zero-window probes. Zero-window probes go to a peer that stopped
+	// reading. Probes is 0 if anything arrived within the last second, or 2
+	// s for zero-window probes. After 255 comes 0.
 	//
-	// A probe that this machine drops itself, in a full queue or by a
-	// filter on egress, is never counted: see [Status.SinceHeard].
-	//
-	// On a connection that only receives, data that follows a lost probe
-	// may not end the kernel's count. A later pause of a second shows that
-	// probe again, until the peer acknowledges something.
+	// A probe that this machine drops is not counted: see
+	// [Status.SinceHeard]. A probe that was lost earlier may still be
+	// counted on a connection that only receives. See
+	// docs/kernel.md#unanswered-probes.
 	Probes int
 
-	// Retransmits is how many retransmission timeouts in a row the oldest
-	// data in flight has seen. After 255 comes 0.
+	// Retransmits is the number of consecutive retransmission timeouts of
+	// the oldest data in flight. After 255 comes 0.
 	Retransmits int
 
-	// Unacked is how many segments are in flight: sent and not
+	// Unacked is the number of segments in flight: sent and not
 	// acknowledged.
 	Unacked int
 
-	// SinceReceived is how long ago data arrived, or where none has, the
-	// connection was established. Until data arrives it means nothing where
-	// both ends have connected to each other, the simultaneous open of RFC
-	// 9293, section 3.5: the kernel notes no time then.
+	// SinceReceived is the time since data arrived, or since the connection
+	// was established if none has. After a simultaneous open it means
+	// nothing until data arrives: see docs/kernel.md#simultaneous-open.
 	//
-	// This field and SinceAck have the resolution of the kernel's tick, 1
-	// ms to 10 ms, and start again from zero after 49 days.
+	// SinceReceived and SinceAck have the resolution of the kernel's tick,
+	// 1 ms to 10 ms, and restart from zero after 49 days.
 	SinceReceived time.Duration
 
-	// SinceAck is how long ago the peer acknowledged anything, a probe
-	// included. Data that acknowledges nothing new does not count.
+	// SinceAck is the time since the peer last acknowledged new data or a
+	// probe.
 	SinceAck time.Duration
 
-	// RTT is the smoothed round-trip time (RFC 6298), zero where none was
+	// RTT is the smoothed round-trip time (RFC 6298), zero if none was
 	// measured.
 	RTT time.Duration
 }
 
-// Suspect reports whether the connection is open and something sent has gone
-// unanswered: a probe, or data that had to be retransmitted. Most suspects are
-// dead, but a lost packet is enough to be one until the next answer arrives,
-// and a probe is while its own answer is on the way.
+// Suspect reports whether the connection is open and a probe or a retransmitted
+// segment is unanswered. Most suspects are dead. A lost packet also makes a
+// connection suspect until the next answer arrives, and so does a probe whose
+// answer is on the way.
 func (s Status) Suspect() bool {
 	return s.Open && (s.Probes > 0 || s.Retransmits > 0)
 }
 
-// SinceHeard returns how long ago the peer was known to be there: the smaller
-// of SinceReceived and SinceAck. Where it exceeds the DetectionTime of the
-// policy by more than 1/8, nothing tells that the peer is alive, not even where
-// the kernel counts no probes because this machine drops them. Probes that the
-// peer sends by itself do not count: the kernel answers them without noting the
+// SinceHeard returns the time since the peer last answered or sent data: the
+// smaller of SinceReceived and SinceAck. If it exceeds DetectionTime by more
+// than 1/8, nothing shows that the peer is alive, even if Probes is 0 because
+// this machine drops its probes (docs/kernel.md#dropped-probes). Probes that
+// the peer sends do not change it: the kernel answers them without noting the
 // time.
 func (s Status) SinceHeard() time.Duration {
 	return min(s.SinceReceived, s.SinceAck)
 }
 
-// Stat returns the status of conn, in one system call. It sends nothing, and
-// leaves a pending error to the Read or Write that is to return it.
+// Stat returns the status of conn, in one system call. It sends nothing. A
+// pending error stays for the Read or Write that returns it.
 //
-// It finds the socket as [Config.Apply] does. The error matches
-// [errors.ErrUnsupported] where conn is no TCP connection, where the system is
-// not Linux, and where it returns only a part of TCP_INFO, as gVisor and
-// qemu-user do. It matches [net.ErrClosed] where this end has closed conn.
+// Stat finds the socket as [Config.Apply] does. The error matches
+// [errors.ErrUnsupported] if conn is no TCP connection, if the system is not
+// Linux, or if the system fills in only a part of TCP_INFO, as gVisor and
+// qemu-user do. It matches [net.ErrClosed] if conn was closed at this end.
 //
-// Of an MPTCP connection it shows the first subflow. Where that has ended Open
-// is false, although the connection may go on by other subflows, and waits for
-// a new one for net.mptcp.close_timeout where there are none.
+// Of an MPTCP connection Stat shows the first subflow. Open is false once that
+// has ended, although the connection may continue. See docs/kernel.md#mptcp.
 func Stat(conn net.Conn) (Status, error) {
 	socket, err := unwrap(conn)
 	if err != nil {

@@ -8,35 +8,24 @@ import (
 	"syscall"
 )
 
-// Watch returns a connection that calls lost when a Read or Write of conn says
-// that the peer is lost, as [IsPeerLost] has it, and that keeps returning this
-// error. It is for clients that swallow the error or turn it into io.EOF, so
-// that a stream that was cut off looks complete.
+// Watch returns a connection that calls lost when a Read or Write of conn fails
+// because the peer is lost, as [IsPeerLost] reports, and that returns this
+// error from then on. It is for clients that drop the error or turn it into
+// io.EOF.
 //
-// lost is called once, before the Read or Write that was told returns. Others
-// do not wait for it. It may close the connection, and may wait for other calls
-// to return. It may be nil. From then on every Read and Write that fails
-// returns the error, except after Close. Data that had arrived can still be
-// read.
+// lost is called once, before that Read or Write returns. It may be nil, close
+// the connection, or wait for other calls. Data that had arrived can still be
+// read. After Close, calls return [net.ErrClosed].
 //
-// The kernel gives the error to one caller only. On Linux, where conn is a
-// [*net.TCPConn] itself and does not use MPTCP, a Read and a Write that are
-// under way at the same time both return it: where one ends otherwise, it waits
-// for the other. Elsewhere, and where one of them competes with ReadFrom or
-// WriteTo, one of the two may still return io.EOF or EPIPE. Later calls return
-// the error.
+// Of a [*net.TCPConn] on Linux, concurrent Reads and Writes all return the
+// error. Elsewhere one of them may return io.EOF or EPIPE instead, and later
+// calls return the error.
 //
-// ReadFrom and WriteTo move data as those of conn do, by splice and sendfile
-// where [*net.TCPConn] does. An error of theirs may be that of the other end of
-// the copy. It counts as a loss of conn's peer only where conn's own socket is
-// closed, which is known on Linux alone.
+// ReadFrom and WriteTo use splice and sendfile where conn does. Their error is
+// a loss only if conn's own socket is closed, which is known on Linux alone.
 //
-// NetConn returns conn. SyscallConn and CloseWrite are there where conn has
-// them, so [Get], [Stat] and [Config.Apply] find the socket. A [net.Buffers] is
-// written with a system call for each buffer. Code that asks for a concrete
-// type no longer finds it: net/http speaks HTTP/2 only on a [*crypto/tls.Conn],
-// and SetNoDelay is a method of [*net.TCPConn]. So put TLS around the watched
-// connection, and set such options before.
+// The result has NetConn, which returns conn, and SyscallConn and CloseWrite if
+// conn has them, but another type: put TLS around it, not inside.
 func Watch(conn net.Conn, lost func(error)) net.Conn {
 	if conn == nil {
 		return nil
