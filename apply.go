@@ -48,9 +48,11 @@ func isTCP(network string) bool {
 // systems than Linux a zero field changes nothing.
 //
 // A silent peer is noticed within DetectionTime of its last segment, or of the
-// call if that is later. Probes already unanswered count toward the new Count.
-// With data in flight the armed retransmission timer fires first, up to two
-// minutes later. See docs/kernel.md#open-connections.
+// call if that is later. While a probe is unanswered, an equal policy changes
+// nothing, and another one starts a full Idle. Probes already unanswered count
+// toward the new Count. With data in flight the retransmission timer that is
+// armed fires first, up to two minutes later. Concurrent calls for one
+// connection may mix their policies. See docs/kernel.md#open-connections.
 //
 // If the socket lacks an option, Apply returns an error and changes nothing. It
 // returns nil for a connection that the kernel has closed. The error matches

@@ -203,12 +203,13 @@ func TestProbesThatAreOutCount(t *testing.T) {
 		t.Run(tt.policy.String(), func(t *testing.T) {
 			t.Parallel()
 			conn, peer := pairOf(t, before)
-			since := tcptest.Silence(t, conn, peer)
+			tcptest.Silence(t, conn, peer)
 			tcptest.Await(t, "four probes", func() bool { return tcptest.TCPInfo(t, conn).Probes >= 4 })
-			require.NoError(t, tt.policy.Apply(conn)) // no probe is due before 8 s
+			since := time.Now()
+			require.NoError(t, tt.policy.Apply(conn)) // starts a full Idle
 			require.NoError(t, netlab.Wake(peer))
 			if !tt.ends {
-				tcptest.AssertOpenUntil(t, conn, since.Add(12*s))
+				tcptest.AssertOpenUntil(t, conn, since.Add(10*s))
 				assert.Zero(t, tcptest.TCPInfo(t, conn).Probes, "the peer has answered")
 				return
 			}
@@ -219,21 +220,21 @@ func TestProbesThatAreOutCount(t *testing.T) {
 	}
 }
 
-// Another policy sends a probe at once where it arms the timer anew, and the
-// peer has not been heard for Idle.
+// Another policy sends a probe at once if it arms the timer anew, and the peer
+// has not been heard for Idle.
 func TestApplyProbesAtOnce(t *testing.T) {
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
 	const s = time.Second
-	before := keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 9}
+	before := keepalive.Config{Idle: 5 * s, Interval: 15 * s, Count: 9}
 	for _, tt := range []struct {
 		policy keepalive.Config
 		probes uint32
 	}{
 		{before, 0},
-		{keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 5}, 0},
-		{keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 9, UserTimeout: time.Hour}, 0},
-		{keepalive.Config{Idle: 2 * s, Interval: 14 * s, Count: 9}, 1},
+		{keepalive.Config{Idle: 5 * s, Interval: 15 * s, Count: 5}, 0},
+		{keepalive.Config{Idle: 5 * s, Interval: 15 * s, Count: 9, UserTimeout: time.Hour}, 0},
+		{keepalive.Config{Idle: s, Interval: 14 * s, Count: 9}, 1},
 		{keepalive.Config{Idle: s, Interval: 15 * s, Count: 9}, 1},
 		{keepalive.Config{Idle: time.Minute, Interval: 15 * s, Count: 9}, 0},
 	} {
@@ -241,12 +242,41 @@ func TestApplyProbesAtOnce(t *testing.T) {
 			t.Parallel()
 			conn, peer := pairOf(t, before)
 			netlab.MustSilence(t, peer)
-			tcptest.Await(t, "a probe", func() bool { return tcptest.TCPInfo(t, conn).Probes == 1 })
+			tcptest.Await(t, "silence", func() bool { return tcptest.TCPInfo(t, conn).Last_ack_recv >= 1500 })
 			sent := tcptest.TCPInfo(t, conn).Segs_out
 			require.NoError(t, tt.policy.Apply(conn))
 			tcptest.Await(t, "the probe", func() bool { return tcptest.TCPInfo(t, conn).Segs_out >= sent+tt.probes })
 			tcptest.AssertOpenUntil(t, conn, time.Now().Add(500*time.Millisecond))
 			assert.Equal(t, sent+tt.probes, tcptest.TCPInfo(t, conn).Segs_out)
+		})
+	}
+}
+
+// While a probe is unanswered, no policy sends another one.
+func TestApplyWithAProbeOutSendsNothing(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	const s = time.Second
+	before := keepalive.Config{Idle: 2 * s, Interval: 15 * s, Count: 9}
+	for _, policy := range []keepalive.Config{
+		before,
+		{Idle: 2 * s, Interval: 15 * s, Count: 5},
+		{Idle: 2 * s, Interval: 14 * s, Count: 9},
+		{Idle: s, Interval: 15 * s, Count: 9},
+		{Idle: time.Minute, Interval: 15 * s, Count: 9},
+	} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			conn, peer := pairOf(t, before)
+			netlab.MustSilence(t, peer)
+			tcptest.Await(t, "a probe", func() bool { return tcptest.TCPInfo(t, conn).Probes == 1 })
+			sent := tcptest.TCPInfo(t, conn).Segs_out
+			for range 3 {
+				require.NoError(t, policy.Apply(conn))
+			}
+			tcptest.AssertOptions(t, policy, conn)
+			tcptest.AssertOpenUntil(t, conn, time.Now().Add(500*time.Millisecond))
+			assert.Equal(t, sent, tcptest.TCPInfo(t, conn).Segs_out)
 		})
 	}
 }
