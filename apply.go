@@ -43,8 +43,8 @@ func isTCP(network string) bool {
 // connection by [syscall.Conn] and by NetConn methods such as that of
 // [crypto/tls.Conn].
 //
-// A zero Idle, Interval or Count is set to the value of [SystemDefaults]. A
-// zero UserTimeout is set to off. A zero MaxRTO changes nothing. On other
+// A zero Idle, Interval or Count is set to the value of [SystemDefaults]. If
+// that cannot be read, Apply returns an error. A zero UserTimeout is set to off. A zero MaxRTO changes nothing. On other
 // systems than Linux a zero field changes nothing.
 //
 // A silent peer is noticed within DetectionTime of its last segment, or of the

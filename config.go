@@ -97,9 +97,9 @@ func (c Config) Effective() Config { return Config(policy.Config(c).Effective())
 // On Linux Idle, Interval and Count are read from
 // /proc/sys/net/ipv4/tcp_keepalive_{time,intvl,probes}, in the network
 // namespace of the calling thread. A value that cannot be read there, or that
-// no socket accepts, is read from a new socket. If no socket can be made, the
-// result has the kernel's own 7200 s, 75 s and 9. A sysctl may hold a value
-// that no socket accepts. SystemDefaults returns it, and [Config.Validate]
+// no socket accepts, is read from a new socket. If no socket can be made, it is
+// the value that was read last, and before any was read the kernel's own 7200 s,
+// 75 s or 9. A sysctl may hold a value that no socket accepts. SystemDefaults returns it, and [Config.Validate]
 // refuses it. See docs/kernel.md#system-defaults.
 //
 // On other systems the values are those of the system's documentation, whatever

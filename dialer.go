@@ -58,7 +58,8 @@ type DialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 
 // WrapDial returns a dial function that applies c to the connections of dial,
 // as [Config.Apply] does. It is for dialers that are not a [net.Dialer], such
-// as a TLS dialer or a tunnel. The system defaults are read once, by WrapDial.
+// as a TLS dialer or a tunnel. The system defaults are read once, by WrapDial, or
+// by the dial function if WrapDial could not read them.
 //
 // If c cannot be applied, the connection is closed and the error returned. An
 // invalid c returns an error before anything is dialed. Networks other than
@@ -80,14 +81,18 @@ func (c Config) WrapDial(dial DialFunc) DialFunc {
 		if !isTCP(network) {
 			return dial(ctx, network, address)
 		}
-		if unresolved != nil {
-			return nil, unresolved
+		policy, err := resolved, unresolved
+		if err != nil { // which may have passed
+			policy, err = resolve(c)
+		}
+		if err != nil {
+			return nil, err
 		}
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return conn, err
 		}
-		if err := applyNew(conn, resolved); err != nil {
+		if err := applyNew(conn, policy); err != nil {
 			if conn != nil {
 				conn.Close()
 			}

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
@@ -12,19 +13,30 @@ import (
 )
 
 // SystemDefaults returns the policy of a socket whose options nobody has set, in
-// the network namespace of the calling thread.
+// the network namespace of the calling thread. A value that can't be found out is
+// the one that was read last, or that of the documentation.
 func SystemDefaults() Config {
 	var c Config
 	c.Idle, c.Interval, c.Count = sysctl.Documented("linux")
 	for i := range Options {
 		if o := &Options[i]; o.Zero == SystemDefault {
-			if value, err := o.systemDefault(); err == nil {
+			value, err := o.systemDefault()
+			last := &lastRead[i]
+			if err == nil {
+				last.Store(&value)
+			} else if last := last.Load(); last != nil {
+				value, err = *last, nil
+			}
+			if err == nil {
 				c = o.WithValue(c, value)
 			}
 		}
 	}
 	return c
 }
+
+// lastRead holds the system default of each option that was read last.
+var lastRead [len(Options)]atomic.Pointer[int]
 
 // systemDefault reads the sysctl. A container may hide it or show another value
 // than the one in force: gVisor has zeros there. A new socket holds the value.
@@ -34,10 +46,13 @@ func (o *Option) systemDefault() (int, error) {
 		return value, nil
 	}
 	held, refused := o.ofNewSocket()
-	if refused == nil {
+	switch {
+	case refused == nil:
 		return held, nil
+	case err != nil:
+		return 0, fmt.Errorf("the system default of %s is unknown: %w; %w", o.Name, err, refused)
 	}
-	return value, err
+	return value, nil
 }
 
 func (o *Option) ofNewSocket() (value int, err error) {
@@ -72,23 +87,33 @@ func withNewSocket(f func(fd uintptr) error) error {
 }
 
 // Resolve fills in the system's defaults, which have to be set like any other
-// value, and rounds up. A default that no socket accepts is an error. With
-// Disable it does not matter, and stays zero: it is left out then.
+// value, and rounds up. A default that is unknown or that no socket accepts is an
+// error. With Disable it does not matter, and stays zero: it is left out then.
 func Resolve(c Config) (Config, error) {
-	resolved := c.Effective()
 	for i := range Options {
 		o := &Options[i]
-		value := o.Value(resolved)
-		if o.Zero == SystemDefault && o.Of(c) == 0 && !o.accepts(int64(value)) {
-			if !c.Disable {
-				return Config{}, fmt.Errorf("keepalive: net.ipv4.%s is %d, a socket accepts %d to %d: set Config.%s",
-					o.Sysctl, value, o.Min, o.Max, o.Field)
+		value := o.Value(c)
+		if value == 0 && o.Zero == SystemDefault {
+			var err error
+			if value, err = o.acceptedDefault(); err != nil && !c.Disable {
+				return Config{}, fmt.Errorf("keepalive: %w: set Config.%s", err, o.Field)
 			}
-			value = 0
 		}
-		resolved = o.WithValue(resolved, value)
+		c = o.WithValue(c, value)
 	}
-	return resolved, nil
+	return c, nil
+}
+
+// acceptedDefault returns the system default, or 0 and an error.
+func (o *Option) acceptedDefault() (int, error) {
+	value, err := o.systemDefault()
+	if err != nil {
+		return 0, err
+	}
+	if !o.accepts(int64(value)) {
+		return 0, fmt.Errorf("net.ipv4.%s is %d, a socket accepts %d to %d", o.Sysctl, value, o.Min, o.Max)
+	}
+	return value, nil
 }
 
 // Retransmissions returns tcp_retries2, and tcp_rto_max_ms, which is fixed
