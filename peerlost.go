@@ -19,7 +19,9 @@ import (
 //
 // It is false for a deadline, although that and ETIMEDOUT are both a
 // [net.Error] whose Timeout method returns true. It is false for a reset, for a
-// failed connect, and for errors of files and of networks other than TCP.
+// failed connect, and for errors of files and of networks other than TCP. It
+// cannot tell a failed connect with TCP Fast Open, which Read or Write returns,
+// from a lost peer: [Watch] does.
 //
 // A connection returns the error once. The next Read returns io.EOF, as if the
 // peer had closed the connection in good order, and the next Write EPIPE.

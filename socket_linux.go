@@ -67,6 +67,36 @@ func protocolOf(socket syscall.Conn) (p int) {
 	return p
 }
 
+// wasEstablished reports whether conn is known to have been established, or has
+// no socket that tells.
+func wasEstablished(conn net.Conn) bool {
+	established := true
+	ask(conn, func(fd uintptr) { established = policy.WasEstablished(fd) })
+	return established
+}
+
+// gaveUp reports whether the kernel is known to have given up the peer of conn.
+func gaveUp(conn net.Conn) (given bool) {
+	ask(conn, func(fd uintptr) {
+		if policy.Protocol(fd) == unix.IPPROTO_MPTCP { // whose subflow is closed already
+			given = isClosed(conn)
+		} else {
+			given = policy.GaveUp(fd)
+		}
+	})
+	return given
+}
+
+// ask calls f with the descriptor of conn, if it has one.
+func ask(conn net.Conn, f func(fd uintptr)) {
+	if socket, err := unwrap(conn); err == nil {
+		sockopt.Control(socket, func(fd uintptr) error {
+			f(fd)
+			return nil
+		})
+	}
+}
+
 func stat(socket syscall.Conn) (Status, error) {
 	rc, err := sockopt.RawConn(socket)
 	if err != nil {

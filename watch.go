@@ -22,7 +22,8 @@ import (
 // calls return the error.
 //
 // ReadFrom and WriteTo use splice and sendfile where conn does. Their error is
-// a loss only if conn's own socket is closed, which is known on Linux alone.
+// a loss only if the kernel has given up conn's own peer, which is known on
+// Linux alone.
 //
 // The result has NetConn, which returns conn, and SyscallConn and CloseWrite if
 // conn has them, but another type: put TLS around it, not inside.
@@ -71,6 +72,8 @@ type watchedConn struct {
 	lost  func(error)
 	waits bool // for other calls, since nothing but the kernel blocks them
 
+	connecting bool // when it was watched, as TCP Fast Open leaves it
+
 	mu       sync.Mutex
 	changed  sync.Cond
 	inFlight int   // Reads and Writes
@@ -81,7 +84,7 @@ func watch(conn net.Conn, lost func(error)) *watchedConn {
 	if lost == nil {
 		lost = func(error) {}
 	}
-	w := &watchedConn{Conn: conn, lost: lost}
+	w := &watchedConn{Conn: conn, lost: lost, connecting: !wasEstablished(conn)}
 	w.changed.L = &w.mu
 	// A type that embeds one may block for reasons of its own.
 	if socket, ok := conn.(*net.TCPConn); ok {
@@ -126,7 +129,7 @@ func (w *watchedConn) begin() {
 
 // end returns what a Read or Write returns that ended with err.
 func (w *watchedConn) end(err error) error {
-	isLoss := IsPeerLost(err)
+	isLoss := w.isLoss(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inFlight--
@@ -149,13 +152,19 @@ func (w *watchedConn) end(err error) error {
 
 // endCopy returns what ReadFrom or WriteTo returns that ended with err.
 func (w *watchedConn) endCopy(err error) error {
-	isLoss := IsPeerLost(err) && isClosed(w.Conn)
+	isLoss := w.isLoss(err) && gaveUp(w.Conn) // or it is that of the other end
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if isLoss {
 		w.noteLoss(err)
 	}
 	return w.replace(err)
+}
+
+// isLoss reports whether err means that the peer is lost, which a failed connect
+// does not.
+func (w *watchedConn) isLoss(err error) bool {
+	return IsPeerLost(err) && !(w.connecting && !wasEstablished(w.Conn))
 }
 
 // replace returns the error that said that the peer is lost, if there was one,

@@ -30,17 +30,37 @@ func Stat(fd uintptr) (Status, error) {
 	return statusOf(&info), nil
 }
 
+// GaveUp reports whether the kernel has closed the connection fd with probes or
+// data unanswered. The counts outlive the connection; one that both ends have
+// closed has none.
+func GaveUp(fd uintptr) bool {
+	var info unix.TCPInfo
+	err := sockopt.TCPInfo(fd, &info)
+	return err == nil && info.State == unix.BPF_TCP_CLOSE && (info.Probes > 0 || info.Retransmits > 0)
+}
+
+// WasEstablished reports whether a round trip was ever measured on fd, or whether
+// that is unknown. The smoothed round-trip time outlives the connection.
+func WasEstablished(fd uintptr) bool {
+	var info unix.TCPInfo
+	return sockopt.TCPInfo(fd, &info) != nil || info.Rtt != 0
+}
+
 // statusOf returns the zero Status of a closed connection: the rest of its
 // TCP_INFO is left over, or wiped, and then MPTCP's times count from boot.
 func statusOf(info *unix.TCPInfo) Status {
 	if info.State == 0 || info.State == unix.BPF_TCP_CLOSE {
 		return Status{}
 	}
+	s := Status{Open: true, Retransmits: int(info.Retransmits), Unacked: int(info.Unacked)}
+	if info.State == unix.BPF_TCP_SYN_SENT { // with TCP Fast Open: the times count from boot
+		return s
+	}
 	return Status{
 		Open:          true,
 		Probes:        unansweredProbes(info),
-		Retransmits:   int(info.Retransmits),
-		Unacked:       int(info.Unacked),
+		Retransmits:   s.Retransmits,
+		Unacked:       s.Unacked,
 		SinceReceived: time.Duration(info.Last_data_recv) * time.Millisecond,
 		SinceAck:      time.Duration(info.Last_ack_recv) * time.Millisecond,
 		RTT:           time.Duration(info.Rtt) * time.Microsecond,

@@ -25,10 +25,14 @@ func TCPInfo(fd uintptr, info *unix.TCPInfo) error {
 
 // checkTCPInfoFilled returns an error for gVisor, which leaves the counts and
 // times at zero. Linux knows the MSS that it has advertised from the first SYN
-// on. A socket that was never connected, or is closed, has none to tell.
+// on. A socket that was never connected, or is closed, has none, nor has one whose
+// SYN TCP Fast Open puts off.
 func checkTCPInfoFilled(info *unix.TCPInfo) error {
-	unconnected := info.State == 0 || info.State == unix.BPF_TCP_CLOSE || info.State == unix.BPF_TCP_LISTEN
-	if !unconnected && info.Advmss == 0 {
+	switch info.State {
+	case 0, unix.BPF_TCP_CLOSE, unix.BPF_TCP_LISTEN, unix.BPF_TCP_SYN_SENT:
+		return nil
+	}
+	if info.Advmss == 0 {
 		return fmt.Errorf("keepalive: getsockopt TCP_INFO: the kernel fills in no counts: %w", errors.ErrUnsupported)
 	}
 	return nil

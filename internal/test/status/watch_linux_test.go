@@ -3,6 +3,7 @@
 package status
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -98,6 +99,60 @@ func TestWatchTellsWhichEndOfACopyIsLost(t *testing.T) {
 	assert.ErrorIs(t, tcptest.Err(io.Copy(to, fine)), syscall.ETIMEDOUT)
 	assert.EqualValues(t, 1, lostTo.Load())
 	sourcePeer.Close()
+}
+
+// A source that has ended in good order, with data that is still to be copied, is
+// not blamed for the loss of the other end.
+func TestWatchOfASourceThatHasEnded(t *testing.T) {
+	t.Parallel()
+	to, _ := losing(t, nil)
+	to.SetDeadline(time.Time{})
+	tcptest.SetsockoptInt(t, to, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)
+	source, sourcePeer := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	require.NoError(t, tcptest.Err(sourcePeer.Write(make([]byte, 48<<10))))
+	require.NoError(t, sourcePeer.Close())
+	require.NoError(t, source.(*net.TCPConn).CloseWrite())
+	tcptest.Await(t, "the end", func() bool { return tcptest.TCPInfo(t, source).State == unix.BPF_TCP_CLOSE })
+	ended := keepalive.Watch(source, func(err error) { t.Error("the source has ended in good order:", err) })
+	require.NoError(t, tcptest.Err(io.Copy(struct{ io.Writer }{to}, io.LimitReader(ended, 1))))
+	assert.ErrorIs(t, tcptest.Err(io.Copy(to, ended)), syscall.ETIMEDOUT)
+	assert.NoError(t, tcptest.Err(io.ReadAll(ended)))
+}
+
+// A connection that was never established had no peer to lose: with TCP Fast Open
+// Read and Write return the error of connect.
+func TestWatchOfAFailedFastOpen(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_fastopen", "1029") // TFO_CLIENT_ENABLE | TFO_CLIENT_NO_COOKIE | TFO_SERVER_WO_SOCKOPT1
+	ln := tcptest.PlainListen(t, "tcp4")
+	d := &keepalive.Dialer{Config: tcptest.Quick, NetDialer: &net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+		return nil
+	}}}
+	conn := tcptest.Dial(t, d, ln)
+	s, err := keepalive.Stat(conn)
+	assert.NoError(t, err)
+	assert.Equal(t, keepalive.Status{Open: true}, s, "no SYN was sent")
+	established := make(chan error, 1)
+	watched := keepalive.Watch(conn, func(err error) { established <- err })
+	require.NoError(t, tcptest.Write(watched))
+	netlab.MustSilence(t, tcptest.Accept(t, ln).(*net.TCPConn))
+	assert.ErrorIs(t, tcptest.Read(watched), syscall.ETIMEDOUT)
+	assert.ErrorIs(t, <-established, syscall.ETIMEDOUT)
+
+	ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	refused, err := d.DialContext(ctx, "tcp4", ln.Addr().String())
+	require.NoError(t, err)
+	defer refused.Close()
+	watched = keepalive.Watch(refused, func(err error) { t.Error("there was no peer to lose:", err) })
+	err = tcptest.Write(watched)
+	if err == nil {
+		err = tcptest.Read(watched)
+	}
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
 // credited is a connection whose Write waits until the reader grants credit, as
