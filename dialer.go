@@ -39,16 +39,13 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err := d.Config.Validate(); err != nil {
 		return nil, err
 	}
-	var nd net.Dialer
-	if d.NetDialer != nil {
-		nd = *d.NetDialer
-	}
 	if !isTCP(network) {
-		return nd.DialContext(ctx, network, address)
+		if d.NetDialer == nil {
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		return d.NetDialer.DialContext(ctx, network, address)
 	}
-	// Otherwise net sets timing of its own after it has connected.
-	nd.KeepAlive, nd.KeepAliveConfig = -1, net.KeepAliveConfig{}
-	return dial(ctx, &nd, d.Config, network, address)
+	return dial(ctx, copyDialer(d.NetDialer), d.Config, network, address)
 }
 
 // DialFunc is the type of the dial functions that most clients accept, such as

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
 // dial sets c after connecting: net has no call that does so before.
@@ -22,4 +24,22 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 		return nil, fmt.Errorf("dial %s %s: %w", network, address, err)
 	}
 	return conn, nil
+}
+
+// setOnDial has net set c once it has connected.
+func setOnDial(nd *net.Dialer, c Config) (err error) {
+	nd.KeepAliveConfig, err = carried(c)
+	return err
+}
+
+// carried returns c for the KeepAliveConfig of a net.Dialer or net.ListenConfig
+// whose KeepAlive is -1. These set no timing unless they turn keepalive on.
+func carried(c Config) (net.KeepAliveConfig, error) {
+	if err := checkSupported(c, true); err != nil {
+		return net.KeepAliveConfig{}, err
+	}
+	if option := firstOption(c); c.Disable && option != "" {
+		return net.KeepAliveConfig{}, sockopt.Unsupported(option, option+" by net without SO_KEEPALIVE")
+	}
+	return netConfig(c), nil
 }

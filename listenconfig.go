@@ -37,15 +37,13 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if err := lc.Config.Validate(); err != nil {
 		return nil, err
 	}
-	var nlc net.ListenConfig
-	if lc.NetListenConfig != nil {
-		nlc = *lc.NetListenConfig
-	}
 	if !isTCP(network) {
-		return nlc.Listen(ctx, network, address)
+		if lc.NetListenConfig == nil {
+			return new(net.ListenConfig).Listen(ctx, network, address)
+		}
+		return lc.NetListenConfig.Listen(ctx, network, address)
 	}
-	// Otherwise net sets its own timing over what was inherited.
-	nlc.KeepAlive, nlc.KeepAliveConfig = -1, net.KeepAliveConfig{}
+	nlc := copyListenConfig(lc.NetListenConfig)
 	nlc.SetMultipathTCP(false)
-	return listen(ctx, &nlc, lc.Config, network, address)
+	return listen(ctx, nlc, lc.Config, network, address)
 }

@@ -4,24 +4,18 @@ package keepalive
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"syscall"
 
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
-// listen sets c after the hook of nlc and before the socket listens. Where
-// accepted sockets do not inherit it, a Listener sets it on each.
+// listen sets c on the listening socket. Where accepted sockets do not inherit it,
+// a Listener sets it on each.
 func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, address string) (net.Listener, error) {
-	hook := nlc.Control
-	nlc.Control = func(network, address string, rc syscall.RawConn) error {
-		if hook != nil {
-			if err := hook(network, address, rc); err != nil {
-				return err
-			}
-		}
-		return setUnconnected(rc, c)
-	}
+	setBeforeListen(nlc, c)
 	ln, err := nlc.Listen(ctx, network, address)
 	if err != nil || sockopt.AcceptInherits() {
 		return ln, err
@@ -32,4 +26,30 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 		return nil, err
 	}
 	return l, nil
+}
+
+// setOnListen has nlc set c on listening sockets, from which accepted ones inherit
+// it.
+func setOnListen(nlc *net.ListenConfig, c Config) error {
+	if !sockopt.AcceptInherits() {
+		return fmt.Errorf("keepalive: accepted sockets do not inherit options here, want a keepalive.ListenConfig: %w", errors.ErrUnsupported)
+	}
+	setBeforeListen(nlc, c)
+	return nil
+}
+
+// setBeforeListen has nlc set c after its hook and before the socket listens.
+func setBeforeListen(nlc *net.ListenConfig, c Config) {
+	hook := nlc.Control
+	nlc.Control = func(network, address string, rc syscall.RawConn) error {
+		if hook != nil {
+			if err := hook(network, address, rc); err != nil {
+				return err
+			}
+		}
+		if !isTCP(network) {
+			return nil
+		}
+		return setUnconnected(rc, c)
+	}
 }

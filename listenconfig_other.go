@@ -19,3 +19,9 @@ func listen(ctx context.Context, nlc *net.ListenConfig, c Config, network, addre
 	}
 	return &Listener{inner: ln, config: c}, nil
 }
+
+// setOnListen has net set c on accepted connections.
+func setOnListen(nlc *net.ListenConfig, c Config) (err error) {
+	nlc.KeepAliveConfig, err = carried(c)
+	return err
+}

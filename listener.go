@@ -35,7 +35,7 @@ type Listener struct {
 // Linux 6.10 no keepalive options, except in some stable releases.
 // [ListenConfig] opens plain TCP. See docs/kernel.md#mptcp.
 func NewListener(ln net.Listener, c Config) (*Listener, error) {
-	if ln == nil {
+	if isNilListener(ln) {
 		return nil, errors.New("keepalive: NewListener needs a listener, got nil")
 	}
 	if err := c.Validate(); err != nil {
@@ -51,6 +51,19 @@ func NewListener(ln net.Listener, c Config) (*Listener, error) {
 		}
 	}
 	return &Listener{inner: ln, config: resolved, unresolved: err}, nil
+}
+
+// isNilListener reports whether ln is nil, or a nil pointer whose methods panic.
+func isNilListener(ln net.Listener) bool {
+	switch l := ln.(type) {
+	case nil:
+		return true
+	case *net.TCPListener:
+		return l == nil
+	case *Listener:
+		return l == nil
+	}
+	return false
 }
 
 // innermost returns the listener within those of this package, nil for a zero
@@ -160,7 +173,7 @@ func (l *Listener) setOptions(conn net.Conn) (retry bool, err error) {
 // method or is no TCP socket, and where [Get] is unsupported. It matches
 // [net.ErrClosed] if ln is closed.
 func GetListener(ln net.Listener) (Config, error) {
-	if ln == nil {
+	if isNilListener(ln) {
 		return Config{}, errors.New("keepalive: GetListener needs a listener, got nil")
 	}
 	inner := innermost(ln)

@@ -212,3 +212,11 @@ func TestAcceptOfAListenerThatHidesItsSockets(t *testing.T) {
 	_, accepted := tcptest.Pair(t, new(net.Dialer), limited{tuned})
 	assert.IsType(t, hidden{}, accepted)
 }
+
+// Pointers that are nil, whose methods panic.
+func TestListenerOfANilPointer(t *testing.T) {
+	for _, ln := range []net.Listener{(*net.TCPListener)(nil), (*keepalive.Listener)(nil)} {
+		assert.EqualError(t, tcptest.Err(keepalive.NewListener(ln, keepalive.Config{})), "keepalive: NewListener needs a listener, got nil")
+		assert.EqualError(t, tcptest.Err(keepalive.GetListener(ln)), "keepalive: GetListener needs a listener, got nil")
+	}
+}

@@ -24,10 +24,10 @@ func setUnconnected(_ syscall.RawConn, c Config) error {
 		return err
 	}
 	if option := firstOption(c); option != "" {
-		return sockopt.Unsupported(option + " before a socket is connected")
+		return sockopt.Unsupported(option, option+" before a socket is connected")
 	}
 	if !c.Disable {
-		return sockopt.Unsupported("SO_KEEPALIVE before a socket is connected")
+		return sockopt.Unsupported("SO_KEEPALIVE", "SO_KEEPALIVE before a socket is connected")
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func asTCPConn(socket syscall.Conn) (conn tcpConn, ok bool) {
 func setConnected(socket syscall.Conn, c Config) error {
 	conn, ok := asTCPConn(socket)
 	if !ok {
-		return sockopt.Unsupported(fmt.Sprintf("SO_KEEPALIVE of %T", socket))
+		return sockopt.Unsupported("SO_KEEPALIVE", fmt.Sprintf("SO_KEEPALIVE of %T", socket))
 	}
 	if !hasKeepAlive(runtime.GOOS) {
 		return nil // checkSupported has refused everything but off
@@ -104,7 +104,7 @@ func setOneByOne(conn tcpConn, c Config) error {
 			if dead := setKeepAlive(conn, c); dead != nil {
 				return dead
 			}
-			return &sockopt.Error{Option: o.Name, Err: err}
+			return sockopt.NewError(o.Name, err)
 		}
 	}
 	return setKeepAlive(conn, c)
@@ -112,7 +112,7 @@ func setOneByOne(conn tcpConn, c Config) error {
 
 func setKeepAlive(conn tcpConn, c Config) error {
 	if err := conn.SetKeepAlive(!c.Disable); err != nil {
-		return &sockopt.Error{Option: sockopt.KeepAlive.Name, Err: err}
+		return sockopt.NewError(sockopt.KeepAlive.Name, err)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func isMPTCPSocket(syscall.Conn) bool { return false }
 // answer for a TCP option of another socket.
 func get(socket syscall.Conn) (Config, error) {
 	if !hasTCPAddr(socket) {
-		return Config{}, sockopt.Unsupported(fmt.Sprintf("getsockopt TCP_KEEPIDLE of %T", socket))
+		return Config{}, sockopt.Unsupported("TCP_KEEPIDLE", fmt.Sprintf("getsockopt TCP_KEEPIDLE of %T", socket))
 	}
 	var c policy.Config
 	err := sockopt.Control(socket, func(fd uintptr) (err error) {
@@ -159,7 +159,7 @@ func resolve(c Config) (Config, error) {
 }
 
 func stat(syscall.Conn) (Status, error) {
-	return Status{}, sockopt.Unsupported("getsockopt TCP_INFO")
+	return Status{}, sockopt.Unsupported("TCP_INFO", "getsockopt TCP_INFO")
 }
 
 // Only Linux tells how a connection has ended.

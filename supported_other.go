@@ -3,8 +3,10 @@
 package keepalive
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
@@ -15,16 +17,15 @@ import (
 // set on this system, so that it comes before anything has happened. What
 // else depends on the release is left to the kernel, see sockopt.Error.
 func checkSupported(c Config, fresh bool) error {
-	if option := unsupportedOption(runtime.GOOS, c, fresh); option != "" {
-		return sockopt.Unsupported(option)
+	what := cmp.Or(unsupportedOption(runtime.GOOS, c, fresh), missingOption(sockopt.Lacks, c))
+	if what == "" && c.Disable && sysctl.AlwaysKeepalive() {
+		what = "SO_KEEPALIVE off, while net.inet.tcp.always_keepalive is set,"
 	}
-	if option := missingOption(sockopt.Lacks, c); option != "" {
-		return sockopt.Unsupported(option)
+	if what == "" {
+		return nil
 	}
-	if c.Disable && sysctl.AlwaysKeepalive() {
-		return sockopt.Unsupported("SO_KEEPALIVE off, while net.inet.tcp.always_keepalive is set,")
-	}
-	return nil
+	option, _, _ := strings.Cut(what, " ")
+	return sockopt.Unsupported(option, what)
 }
 
 // unsupportedOption names the first option of c that net can't set on a system,
@@ -100,6 +101,34 @@ func oneByOne(c Config) func(yield func(*policy.Option, Config) bool) {
 			only := o.With(policy.Config{Disable: c.Disable}, v)
 			if v != 0 && !yield(o, Config(only)) {
 				return
+			}
+		}
+	}
+}
+
+func supported(c Config) Config { return supportedBy(runtime.GOOS, sockopt.Lacks, c) }
+
+// supportedBy leaves out of c what a system is known to lack, one option after the
+// other.
+func supportedBy(goos string, lacks func(sockopt.Option) bool, c Config) Config {
+	if !hasKeepAlive(goos) {
+		return Config{Disable: true}
+	}
+	for o := range oneByOne(c) {
+		if o.Zero != policy.SystemDefault {
+			c = Config(o.With(policy.Config(c), 0))
+		}
+	}
+	for { // an option may need another one
+		what := cmp.Or(unsupportedOption(goos, Config{Idle: c.Idle, Interval: c.Interval, Count: c.Count}, true), missingOption(lacks, c))
+		if what == "" {
+			return c
+		}
+		for _, name := range strings.Fields(strings.ReplaceAll(what, ",", "")) {
+			for o := range oneByOne(c) {
+				if o.Name == name {
+					c = Config(o.With(policy.Config(c), 0))
+				}
 			}
 		}
 	}

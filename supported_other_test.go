@@ -78,3 +78,26 @@ func TestMissingOption(t *testing.T) {
 		}
 	}
 }
+
+// What is left out can be set.
+func TestSupportedBy(t *testing.T) {
+	whole := Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Second, MaxRTO: time.Second}
+	timing := Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
+	for systems, tt := range map[string]struct{ config, want Config }{
+		"darwin freebsd netbsd dragonfly windows illumos aix solaris": {whole, timing},
+		"openbsd":     {whole, Config{}},
+		"plan9":       {whole, Config{Idle: time.Minute}},
+		"solaris":     {Config{Idle: time.Minute, Count: 3}, Config{Idle: time.Minute}},
+		"js wasip1":   {whole, Config{Disable: true}},
+		"freebsd aix": {Config{Disable: true, Count: 3}, Config{Disable: true, Count: 3}},
+	} {
+		for system := range strings.FieldsSeq(systems) {
+			got := supportedBy(system, func(sockopt.Option) bool { return false }, tt.config)
+			assert.Equal(t, tt.want, got, system)
+			assert.Empty(t, unsupportedOption(system, got, true), system)
+		}
+	}
+	old := func(o sockopt.Option) bool { return o == sockopt.KeepIdle || o == sockopt.KeepIntvl }
+	assert.Equal(t, timing, supportedBy("windows", old, whole))
+	assert.Equal(t, Config{Count: 3}, supportedBy("windows", old, Config{Idle: time.Minute, Count: 3}))
+}

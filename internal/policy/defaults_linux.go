@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -128,4 +129,33 @@ func Retransmissions() (retries int, maxRTO time.Duration, ok bool) {
 		return retries, time.Duration(ms) * time.Millisecond, true
 	}
 	return retries, 120 * time.Second, true // TCP_RTO_MAX_SEC
+}
+
+// Supported returns c without the options that this release of Linux lacks.
+func Supported(c Config) Config {
+	for i := range Options {
+		if o := &Options[i]; o.Since != "" && o.Of(c) != 0 && lacks(i) {
+			c = o.With(c, 0)
+		}
+	}
+	return c
+}
+
+// knownLacking is 1 for an option that a new socket has, and 2 for one that it
+// lacks.
+var knownLacking [len(Options)]atomic.Int32
+
+// lacks asks a new socket. Where there is none, the option may be there.
+func lacks(i int) bool {
+	known := knownLacking[i].Load()
+	if known == 0 {
+		switch _, err := Options[i].ofNewSocket(); {
+		case err == nil:
+			known = 1
+		case errors.Is(err, errors.ErrUnsupported):
+			known = 2
+		}
+		knownLacking[i].Store(known)
+	}
+	return known == 2
 }

@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -8,18 +9,32 @@ import (
 	"slices"
 )
 
-// An Error names the option that the system refused.
+// An Error is an option that the system refused or lacks. It is
+// keepalive.OptionError, which documents it.
 type Error struct {
-	Call   string // "setsockopt" or "getsockopt", "" where net made the call
 	Option string
 	Err    error
+
+	subject string // of the text, "" for Option
+}
+
+func newError(call, option string, err error) *Error {
+	return &Error{Option: option, Err: err, subject: call + " " + option}
+}
+
+// NewError returns the error of an option that net has set.
+func NewError(option string, err error) *Error {
+	return &Error{Option: option, Err: err, subject: option + " on " + runtime.GOOS}
+}
+
+// Unsupported returns the error of an option that this system is known to lack.
+// what names the option in the text.
+func Unsupported(option, what string) *Error {
+	return &Error{Option: option, Err: errors.ErrUnsupported, subject: what + " on " + runtime.GOOS}
 }
 
 func (e *Error) Error() string {
-	if e.Call == "" {
-		return fmt.Sprintf("keepalive: %s on %s: %v", e.Option, runtime.GOOS, e.Err)
-	}
-	return fmt.Sprintf("keepalive: %s %s: %v", e.Call, e.Option, e.Err)
+	return fmt.Sprintf("keepalive: %s: %v", cmp.Or(e.subject, e.Option), e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -28,11 +43,6 @@ func (e *Error) Unwrap() error { return e.Err }
 // [errors.ErrUnsupported]. EOPNOTSUPP does so by itself, ENOPROTOOPT does not.
 func (e *Error) Is(target error) bool {
 	return target == errors.ErrUnsupported && matchesAny(e.Err, unsupported)
-}
-
-// Unsupported returns the error for what this system is known to lack.
-func Unsupported(what string) error {
-	return fmt.Errorf("keepalive: %s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
 }
 
 // IsDead reports whether err says that the connection ended before its options

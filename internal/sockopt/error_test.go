@@ -11,8 +11,11 @@ import (
 
 func TestUnsupportedOption(t *testing.T) {
 	for _, errno := range append([]error{errors.ErrUnsupported}, unsupported...) {
-		for _, call := range []string{"", "setsockopt"} {
-			err := error(&Error{Call: call, Option: KeepIdle.Name, Err: &net.OpError{Op: "set", Err: errno}})
+		for _, err := range []*Error{
+			newError("setsockopt", KeepIdle.Name, &net.OpError{Op: "set", Err: errno}),
+			NewError(KeepIdle.Name, errno),
+			{Option: KeepIdle.Name, Err: errno},
+		} {
 			assert.ErrorIs(t, err, errors.ErrUnsupported)
 			assert.ErrorIs(t, err, errno)
 			assert.ErrorContains(t, err, "TCP_KEEPIDLE")
@@ -35,7 +38,7 @@ func TestIsDead(t *testing.T) {
 	}
 	assert.False(t, IsDead(&Error{Option: KeepIdle.Name, Err: invalid}), "a value that would be refused on every connection")
 	assert.False(t, IsDead(invalid))
-	assert.False(t, IsDead(Unsupported("TCP_USER_TIMEOUT")))
+	assert.False(t, IsDead(Unsupported("TCP_USER_TIMEOUT", "TCP_USER_TIMEOUT")))
 }
 
 func TestControlOfNothing(t *testing.T) {

@@ -38,7 +38,7 @@ func onLinux(number int) int {
 // Set sets the option of the socket fd.
 func (o *Option) Set(fd uintptr, value int) error {
 	if err := o.set(fd, value); err != nil {
-		return &Error{Call: "setsockopt", Option: o.Name, Err: err}
+		return newError("setsockopt", o.Name, err)
 	}
 	return nil
 }
@@ -46,11 +46,11 @@ func (o *Option) Set(fd uintptr, value int) error {
 // Get returns the option of the socket fd.
 func (o *Option) Get(fd uintptr) (int, error) {
 	if o.Number == 0 {
-		return 0, Unsupported("getsockopt " + o.Name)
+		return 0, Unsupported(o.Name, "getsockopt "+o.Name)
 	}
 	value, err := o.get(fd)
 	if err != nil {
-		return 0, &Error{Call: "getsockopt", Option: o.Name, Err: err}
+		return 0, newError("getsockopt", o.Name, err)
 	}
 	return value, nil
 }

@@ -15,7 +15,7 @@ func TCPInfo(fd uintptr, info *unix.TCPInfo) error {
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.IPPROTO_TCP, unix.TCP_INFO,
 		uintptr(unsafe.Pointer(info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
-		return &Error{Call: "getsockopt", Option: "TCP_INFO", Err: errno}
+		return newError("getsockopt", "TCP_INFO", errno)
 	}
 	if err := checkTCPInfoSize(size); err != nil {
 		return err
@@ -33,7 +33,7 @@ func checkTCPInfoFilled(info *unix.TCPInfo) error {
 		return nil
 	}
 	if info.Advmss == 0 {
-		return fmt.Errorf("keepalive: getsockopt TCP_INFO: the kernel fills in no counts: %w", errors.ErrUnsupported)
+		return newError("getsockopt", "TCP_INFO", fmt.Errorf("the kernel fills in no counts: %w", errors.ErrUnsupported))
 	}
 	return nil
 }
@@ -44,7 +44,7 @@ func checkTCPInfoFilled(info *unix.TCPInfo) error {
 func checkTCPInfoSize(size uint32) error {
 	const needed = unsafe.Offsetof(unix.TCPInfo{}.Total_retrans) + unsafe.Sizeof(unix.TCPInfo{}.Total_retrans)
 	if size < uint32(needed) {
-		return fmt.Errorf("keepalive: getsockopt TCP_INFO: %d bytes instead of %d: %w", size, needed, errors.ErrUnsupported)
+		return newError("getsockopt", "TCP_INFO", fmt.Errorf("%d bytes instead of %d: %w", size, needed, errors.ErrUnsupported))
 	}
 	return nil
 }

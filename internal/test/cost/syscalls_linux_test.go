@@ -56,10 +56,14 @@ var syscallsOf = []struct {
 		setsockopt TCP_KEEPCNT
 		setsockopt TCP_KEEPINTVL
 		setsockopt TCP_KEEPIDLE
+		setsockopt SO_KEEPALIVE
+		setsockopt SO_KEEPALIVE
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
 		setsockopt SO_KEEPALIVE`},
 	{"dial with the zero Config", traceDial(new(keepalive.Dialer)), `
+		setsockopt SO_KEEPALIVE
+		setsockopt SO_KEEPALIVE
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY
 		setsockopt SO_KEEPALIVE`},
@@ -113,9 +117,7 @@ var syscallsOf = []struct {
 		openat /proc/sys/net/ipv4/tcp_keepalive_probes
 		getsockopt TCP_KEEPIDLE
 		getsockopt TCP_KEEPINTVL
-		getsockopt TCP_KEEPCNT
-		getsockopt TCP_USER_TIMEOUT
-		getsockopt TCP_RTO_MAX_MS`},
+		getsockopt TCP_KEEPCNT`},
 	{"WrapDial", traceDial(tcptest.DialFunc(tracedConfig.WrapDial((&net.Dialer{KeepAlive: -1}).DialContext))), `
 		getsockopt SO_ERROR
 		setsockopt TCP_NODELAY

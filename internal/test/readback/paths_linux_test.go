@@ -34,6 +34,16 @@ type path struct {
 	open  func(t *testing.T, network string, c keepalive.Config) []any
 }
 
+// carried skips a policy that a struct of net can't carry here.
+func carried(t *testing.T, c keepalive.Config, err error) {
+	t.Helper()
+	if errors.Is(err, errors.ErrUnsupported) && (tcptest.Portable && c.Disable || netlab.GVisor.Here()) {
+		netlab.SkipOn(t, netlab.GVisor, "accepted sockets inherit nothing")
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+}
+
 var paths = []path{
 	{"Dialer", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		dialed, _ := tcptest.Pair(t, &keepalive.Dialer{Config: c}, tcptest.PlainListen(t, network))
@@ -45,6 +55,18 @@ var paths = []path{
 		ln := tcptest.Listen(t, &keepalive.ListenConfig{NetListenConfig: nlc, Config: c}, network)
 		_, accepted := tcptest.Pair(t, new(net.Dialer), ln)
 		return []any{listening, accepted}
+	}},
+	{"NetDialer", true, func(t *testing.T, network string, c keepalive.Config) []any {
+		d, err := c.NetDialer(&net.Dialer{KeepAlive: time.Hour, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Count: 99}})
+		carried(t, c, err)
+		dialed, _ := tcptest.Pair(t, d, tcptest.PlainListen(t, network))
+		return []any{dialed}
+	}},
+	{"NetListenConfig", true, func(t *testing.T, network string, c keepalive.Config) []any {
+		lc, err := c.NetListenConfig(&net.ListenConfig{KeepAlive: time.Hour, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Count: 99}})
+		carried(t, c, err)
+		_, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.Listen(t, lc, network))
+		return []any{accepted}
 	}},
 	{"Control", true, func(t *testing.T, network string, c keepalive.Config) []any {
 		lc := &net.ListenConfig{Control: c.Control, KeepAlive: -1}

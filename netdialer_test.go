@@ -1,0 +1,79 @@
+package keepalive_test
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestNetDialerLeavesItsBaseAlone(t *testing.T) {
+	t.Parallel()
+	hooked := 0
+	base := &net.Dialer{Timeout: time.Minute, KeepAlive: time.Hour, Control: func(string, string, syscall.RawConn) error { hooked++; return nil }}
+	d, err := tcptest.Quick.NetDialer(base)
+	require.NoError(t, err)
+	assert.NotSame(t, base, d)
+	assert.Equal(t, time.Hour, base.KeepAlive)
+	assert.Nil(t, base.ControlContext)
+	assert.Equal(t, time.Minute, d.Timeout)
+	conn := tcptest.Dial(t, d, tcptest.PlainListen(t, "tcp4"))
+	assert.Equal(t, 1, hooked)
+	tcptest.AssertOptions(t, tcptest.Quick, conn)
+
+	lc, err := tcptest.Quick.NetListenConfig(&net.ListenConfig{Control: func(string, string, syscall.RawConn) error { hooked++; return nil }})
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip(err) // under gVisor
+	}
+	require.NoError(t, err)
+	ln := tcptest.Listen(t, lc, "tcp4")
+	assert.Equal(t, 2, hooked)
+	tcptest.Dial(t, new(net.Dialer), ln)
+	tcptest.AssertOptions(t, tcptest.Quick, tcptest.Accept(t, ln))
+}
+
+func TestNetDialerRefusesAnInvalidConfig(t *testing.T) {
+	invalid := keepalive.Config{Count: 128}
+	_, err := invalid.NetDialer(nil)
+	assert.ErrorContains(t, err, "keepalive: Count is 128")
+	_, err = invalid.NetListenConfig(nil)
+	assert.ErrorContains(t, err, "keepalive: Count is 128")
+}
+
+// Other networks than TCP have no policy.
+func TestNetDialerOfOtherNetworks(t *testing.T) {
+	t.Parallel()
+	d, err := keepalive.Config{}.NetDialer(nil)
+	require.NoError(t, err)
+	conn, err := d.Dial("udp4", "127.0.0.1:9")
+	if err != nil {
+		t.Skip("no UDP here: ", err)
+	}
+	conn.Close()
+}
+
+func TestSupported(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Minute, MaxRTO: 2 * time.Second}
+	supported := c.Supported()
+	assert.Equal(t, supported, supported.Supported())
+	conn := tcptest.Dial(t, &keepalive.Dialer{Config: supported}, tcptest.PlainListen(t, "tcp4"))
+	tcptest.AssertOptions(t, supported, conn)
+	for _, left := range []keepalive.Config{{}, {Disable: true}} {
+		if left.Supported() != (keepalive.Config{Disable: true}) { // js and wasip1
+			assert.Equal(t, left, left.Supported())
+		}
+	}
+}
+
+func TestOptionError(t *testing.T) {
+	err := error(&keepalive.OptionError{Option: "TCP_KEEPCNT", Err: errors.ErrUnsupported})
+	assert.EqualError(t, err, "keepalive: TCP_KEEPCNT: unsupported operation")
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+}
