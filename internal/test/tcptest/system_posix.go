@@ -11,4 +11,9 @@ var (
 	ENETUNREACH  error = syscall.ENETUNREACH
 	ECONNREFUSED error = syscall.ECONNREFUSED
 	ECONNRESET   error = syscall.ECONNRESET
+	ENOPROTOOPT  error = syscall.ENOPROTOOPT
 )
+
+func getsockoptInt(fd uintptr, level, number int) (int, error) {
+	return syscall.GetsockoptInt(int(fd), level, number)
+}

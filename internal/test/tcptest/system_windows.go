@@ -10,4 +10,9 @@ var (
 	ENETUNREACH  error = windows.WSAENETUNREACH
 	ECONNREFUSED error = windows.WSAECONNREFUSED
 	ECONNRESET   error = windows.WSAECONNRESET
+	ENOPROTOOPT  error = windows.WSAENOPROTOOPT
 )
+
+func getsockoptInt(fd uintptr, level, number int) (int, error) {
+	return windows.GetsockoptInt(windows.Handle(fd), level, number)
+}

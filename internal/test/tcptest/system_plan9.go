@@ -12,4 +12,7 @@ var (
 	ENETUNREACH        = errors.New("network is unreachable")
 	ECONNREFUSED       = errors.New("connection refused")
 	ECONNRESET         = errors.New("connection reset by peer")
+	ENOPROTOOPT        = errors.New("protocol not available")
 )
+
+func getsockoptInt(uintptr, int, int) (int, error) { return 0, ENOPROTOOPT }
