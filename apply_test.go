@@ -35,7 +35,7 @@ func TestUnwrapNothing(t *testing.T) {
 
 func TestNilConnection(t *testing.T) {
 	if runtime.GOOS == "js" || runtime.GOOS == "wasip1" {
-		t.Skip("there is no keepalive, and Apply says so first")
+		t.Skipf("%s: it has no keepalive, and Apply says so first", runtime.GOOS)
 	}
 	for _, conn := range []net.Conn{nil, (*net.TCPConn)(nil), tcptest.Wrap(nil)} {
 		for _, err := range []error{
@@ -63,7 +63,7 @@ func TestOtherSockets(t *testing.T) {
 
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
 	if err != nil && runtime.GOOS != "linux" {
-		t.Skip(err)
+		t.Skipf("%s: %v", runtime.GOOS, err)
 	}
 	require.NoError(t, err)
 	defer ln.Close()

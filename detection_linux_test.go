@@ -15,7 +15,7 @@ import (
 func TestUnackedTime(t *testing.T) {
 	t.Parallel()
 	if tcptest.Portable {
-		t.Skip("this build knows no kernel")
+		t.Skip("package net: this build knows no kernel")
 	}
 	netlab.NewNamespace(t)
 	const s, ms = time.Second, time.Millisecond

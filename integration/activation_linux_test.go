@@ -82,7 +82,7 @@ func activate(t *testing.T, lab *netlab.Lab, unit keepalive.Config, how string) 
 	address := lab.Server.Address("tcp4", port)
 	program, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(find(t, "systemd-socket-activate"), "--listen="+address,
+	cmd := exec.Command(netlab.LookPath(t, "systemd-socket-activate"), "--listen="+address,
 		"--setenv="+activatedProgram+"="+how, program)
 	startServer(t, lab.Server, cmd, "Listening on", unix.SIGTERM)
 	setOptions(t, cmd.Process.Pid, unit)

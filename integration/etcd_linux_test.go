@@ -93,7 +93,7 @@ func connectEtcd(t *testing.T, address string, d *dialer) *clientv3.Client {
 func startEtcd(t *testing.T, host *netlab.Host) (address string) {
 	t.Helper()
 	url, peers := "http://"+host.Address("tcp", 2379), "http://"+host.Address("tcp", 2380)
-	cmd := exec.Command(find(t, "etcd"), "--data-dir", t.TempDir(), "--name", "node",
+	cmd := exec.Command(netlab.LookPath(t, "etcd"), "--data-dir", t.TempDir(), "--name", "node",
 		"--listen-client-urls", url, "--advertise-client-urls", url,
 		"--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", "node="+peers)
 	startServer(t, host, cmd, "ready to serve client requests", syscall.SIGTERM)

@@ -26,6 +26,7 @@ import (
 // enough to keep the path open.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		for name, p := range map[string]func(*testing.T, *http.Client, *httpServer) func(context.Context) error{
 			"pooled":    pooled,

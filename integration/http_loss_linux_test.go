@@ -19,6 +19,7 @@ import (
 // What an HTTP client makes of a server that is lost before it answers.
 func TestHTTPLoss(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +73,7 @@ func TestReverseProxyLoss(t *testing.T) {
 // A handler whose client is lost, or goes.
 func TestHTTPHandlerLoss(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) {
 			t.Parallel()

@@ -111,7 +111,7 @@ func openMySQL(t *testing.T, address string, d *dialer) *sql.DB {
 func startMariaDB(t *testing.T, host *netlab.Host) (address string, server *os.Process) {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command(find(t, "mariadbd"), "--no-defaults", "--user=root", "--skip-grant-tables",
+	cmd := exec.Command(netlab.LookPath(t, "mariadbd"), "--no-defaults", "--user=root", "--skip-grant-tables",
 		"--datadir="+dir, "--socket="+filepath.Join(dir, "socket"), "--pid-file="+filepath.Join(dir, "pid"),
 		"--bind-address="+host.IPv4, "--port=3306", "--skip-name-resolve")
 	startServer(t, host, cmd, "ready for connections", syscall.SIGTERM)

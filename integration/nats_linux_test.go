@@ -70,7 +70,7 @@ func connectNATS(t *testing.T, url string, d *dialer, lost chan error) *nats.Con
 
 func startNATS(t *testing.T, host *netlab.Host) (url string, server *os.Process) {
 	t.Helper()
-	cmd := exec.Command(find(t, "nats-server"), "--addr", host.IPv4, "--port", "4222")
+	cmd := exec.Command(netlab.LookPath(t, "nats-server"), "--addr", host.IPv4, "--port", "4222")
 	startServer(t, host, cmd, "Server is ready", syscall.SIGINT)
 	return "nats://" + host.Address("tcp", 4222), cmd.Process
 }

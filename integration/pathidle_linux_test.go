@@ -20,6 +20,7 @@ import (
 // what the path does, but for a firewall that forgets sooner.
 func TestPathIdle(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for name, start := range map[string]func(t *testing.T, host *netlab.Host) (address string, closes time.Duration){
 		"PostgreSQL": func(t *testing.T, host *netlab.Host) (string, time.Duration) {
 			startPostgres(t, host, "-c", "authentication_timeout=5s")
@@ -94,7 +95,7 @@ http {
 	server { listen %[2]s:80 %[3]s; }
 }
 `, dir, host.IPv4, listen), 0o600))
-		cmd := exec.Command(findServer(t, "nginx"), "-p", dir, "-c", config)
+		cmd := exec.Command(netlab.LookPath(t, "nginx"), "-p", dir, "-c", config)
 		startServer(t, host, cmd, "getrlimit(RLIMIT_NOFILE)", syscall.SIGTERM)
 		return host.Address("tcp", 80), 5 * time.Second
 	}
@@ -102,22 +103,13 @@ http {
 
 func startSSHD(t *testing.T, host *netlab.Host) (string, time.Duration) {
 	t.Helper()
-	sshd := findServer(t, "sshd")
+	sshd := netlab.LookPath(t, "sshd")
 	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // its privilege separation directory
 	key := filepath.Join(t.TempDir(), "key")
-	out, err := exec.Command(find(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
+	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	cmd := exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-h", key, "-p", "22",
 		"-o", "ListenAddress="+host.IPv4, "-o", "LoginGraceTime=5", "-o", "UsePAM=no", "-o", "PidFile=none")
 	startServer(t, host, cmd, "Server listening on", syscall.SIGTERM)
 	return host.Address("tcp", 22), 5 * time.Second
-}
-
-// findServer also looks where the path of an unprivileged user does not lead.
-func findServer(t *testing.T, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
-		return path
-	}
-	return find(t, name)
 }

@@ -193,7 +193,7 @@ func debianPostgres(t *testing.T) string {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	require.NoError(t, err)
 	if len(found) == 0 {
-		return filepath.Dir(find(t, "initdb"))
+		return filepath.Dir(netlab.LookPath(t, "initdb"))
 	}
 	return filepath.Dir(found[len(found)-1])
 }

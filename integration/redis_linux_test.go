@@ -97,7 +97,7 @@ func subscribe(t *testing.T, address string, d *dialer, channel string) *redis.P
 
 func startRedis(t *testing.T, host *netlab.Host, args ...string) (address string, server *os.Process) {
 	t.Helper()
-	cmd := exec.Command(find(t, "redis-server"), append([]string{"--bind", host.IPv4, "--port", "6379",
+	cmd := exec.Command(netlab.LookPath(t, "redis-server"), append([]string{"--bind", host.IPv4, "--port", "6379",
 		"--protected-mode", "no", "--save", "", "--dir", t.TempDir()}, args...)...)
 	startServer(t, host, cmd, "Ready to accept connections", syscall.SIGTERM)
 	return host.Address("tcp", 6379), cmd.Process

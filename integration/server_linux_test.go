@@ -152,13 +152,3 @@ func (l *serverLog) String() string {
 	defer l.mu.Unlock()
 	return l.text.String()
 }
-
-// find looks for the binary of a server, or skips the test.
-func find(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		netlab.Skip(t, fmt.Errorf("%w: .ci/run installs it", err))
-	}
-	return path
-}

@@ -35,7 +35,7 @@ func BenchmarkLs(b *testing.B) {
 	require.NoError(b, err)
 	defer out.Close()
 	ls := lister{b: b, out: out, args: []string{program(b, "keepalive"), "ls", "--json"}}
-	ss := lister{b: b, out: out, args: []string{lookPath(b, "ss"), "-tnpoHi"}}
+	ss := lister{b: b, out: out, args: []string{netlab.LookPath(b, "ss"), "-tnpoHi"}}
 	medians := benchpair.Medians(b.N, benchpair.Contender{Do: ls.run}, benchpair.Contender{Do: ss.run})
 	took, memory := float64(medians[0])/float64(medians[1]), float64(ls.memory)/float64(ss.memory)
 	b.ReportMetric(0, "ns/op")

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,7 +8,6 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 func TestDefaults(t *testing.T) {
@@ -42,13 +39,7 @@ func TestDefaults(t *testing.T) {
 func TestDefaultsOfAnOlderKernel(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		netlab.Skip(t, os.NewSyscallError("unshare", err))
-	}
-	require.NoError(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	const dir = "/proc/sys/net/ipv4"
-	require.NoError(t, unix.Mount("none", dir, "tmpfs", 0, ""))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "tcp_retries2"), []byte("15\n"), 0o644))
+	netlab.MountOver(t, "/proc/sys/net/ipv4", map[string]string{"tcp_retries2": "15\n"})
 	r := runCommand(t, "defaults")
 	require.Equal(t, exitDone, r.code, r.stderr)
 	assert.Regexp(t, `(?m)^net\.ipv4\.tcp_retries2 +15 +the kernel`, r.stdout)

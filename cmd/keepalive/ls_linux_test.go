@@ -62,7 +62,7 @@ var (
 // ssAll returns what ss says of each connection for which it names a process.
 func ssAll(t testing.TB) map[string]string {
 	t.Helper()
-	out, err := exec.Command(lookPath(t, "ss"), "-tnpoH").Output()
+	out, err := exec.Command(netlab.LookPath(t, "ss"), "-tnpoH").Output()
 	require.NoError(t, err)
 	all := make(map[string]string)
 	for line := range strings.Lines(string(out)) {
@@ -343,7 +343,7 @@ func TestParseEndpoint(t *testing.T) {
 // https://prometheus.io/docs/instrumenting/exposition_formats/.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
-	lookPath(t, "jq")
+	netlab.LookPath(t, "jq")
 	netlab.NewNamespace(t)
 	server := startRedis(t)
 	conn := dial(t, "127.0.0.1:6379")
@@ -454,7 +454,7 @@ func TestLsConnecting(t *testing.T) {
 		assert.Equal(t, jsonStatus{}, *o.jsonStatus)
 	}
 	awaitThat(t, func() bool {
-		out, err := exec.Command(lookPath(t, "ss"), "-tonH", "state", "syn-sent").Output()
+		out, err := exec.Command(netlab.LookPath(t, "ss"), "-tonH", "state", "syn-sent").Output()
 		require.NoError(t, err)
 		return regexp.MustCompile(`timer:\(on,[^,]*,[1-9]`).Match(out)
 	}, "no SYN is sent again")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -150,22 +151,7 @@ func start(t testing.TB, cmd *exec.Cmd) *output {
 }
 
 // output is what a program has printed so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+type output struct{ proctest.Buffer }
 
 // await waits until the program has printed something.
 func (o *output) await(t testing.TB, pattern string) {
@@ -198,16 +184,6 @@ func dial(t testing.TB, address string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// lookPath returns a program of Debian's, or skips the test.
-func lookPath(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		netlab.Skip(t, fmt.Errorf("%w: .ci/run installs it", err))
-	}
-	return path
-}
-
 // startGo starts a static Go program that serves on an address.
 func startGo(t testing.TB, address string) (*exec.Cmd, *output) {
 	t.Helper()
@@ -219,7 +195,7 @@ func startGo(t testing.TB, address string) (*exec.Cmd, *output) {
 
 func startRedis(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(lookPath(t, "redis-server"), append([]string{"--bind", "127.0.0.1", "--port", "6379", "--save", ""}, args...)...)
+	cmd := exec.Command(netlab.LookPath(t, "redis-server"), append([]string{"--bind", "127.0.0.1", "--port", "6379", "--save", ""}, args...)...)
 	cmd.Dir = t.TempDir()
 	start(t, cmd)
 	return cmd

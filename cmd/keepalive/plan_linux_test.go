@@ -133,7 +133,7 @@ listen proxy
 	bind 127.0.0.1:8080 %[2]s
 	server backend 127.0.0.1:7000 %[2]s
 `, strings.Join(settings(t, "HAProxy"), "\n\t"), timeout)), 0o644))
-	proxy := exec.Command(lookPath(t, "haproxy"), "-db", "-f", config)
+	proxy := exec.Command(netlab.LookPath(t, "haproxy"), "-db", "-f", config)
 	start(t, proxy)
 	conn := dial(t, "127.0.0.1:8080")
 	out.await(t, "accepted")
@@ -148,10 +148,10 @@ func TestPlanForSSHD(t *testing.T) {
 	for _, line := range settings(t, "sshd") {
 		args = append(args, "-o", strings.Replace(line, " ", "=", 1))
 	}
-	sshd := lookPath(t, "sshd")
+	sshd := netlab.LookPath(t, "sshd")
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
-	out, err := exec.Command(lookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
+	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
 	out, err = exec.Command(sshd, append([]string{"-T", "-f", "/dev/null", "-h", key}, args...)...).CombinedOutput()
@@ -163,7 +163,7 @@ func TestPlanForSSHD(t *testing.T) {
 
 func TestPlanForSystemd(t *testing.T) {
 	t.Parallel()
-	analyze := lookPath(t, "systemd-analyze")
+	analyze := netlab.LookPath(t, "systemd-analyze")
 	dir := t.TempDir()
 	unit := filepath.Join(dir, "x.socket")
 	verify := func(lines ...string) string {
@@ -182,7 +182,7 @@ func TestPlanForTheMachine(t *testing.T) {
 	netlab.NewNamespace(t)
 	file := filepath.Join(t.TempDir(), "keepalive.conf")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Join(settings(t, "sysctl.d"), "\n")), 0o644))
-	out, err := exec.Command(lookPath(t, "sysctl"), "-p", file).CombinedOutput()
+	out, err := exec.Command(netlab.LookPath(t, "sysctl"), "-p", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Equal(t, withoutUserTimeout(planned(t)), keepalive.SystemDefaults())
 

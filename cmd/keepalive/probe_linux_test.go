@@ -25,7 +25,7 @@ import (
 func newPath(t testing.TB, forgets time.Duration) (lab *netlab.Lab, address string) {
 	t.Helper()
 	lab = netlab.NewLab(t, netlab.Rules{Established: forgets})
-	server := exec.Command(lookPath(t, "redis-server"), "--bind", lab.Server.IPv4, "--port", "6379", "--save", "",
+	server := exec.Command(netlab.LookPath(t, "redis-server"), "--bind", lab.Server.IPv4, "--port", "6379", "--save", "",
 		"--protected-mode", "no", "--tcp-keepalive", "0")
 	server.Dir = t.TempDir()
 	require.NoError(t, lab.Server.Start(server))

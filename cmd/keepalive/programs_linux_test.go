@@ -17,7 +17,7 @@ import (
 // startNginx starts it with directives for one server.
 func startNginx(t testing.TB, directives string) *exec.Cmd {
 	t.Helper()
-	path := lookPath(t, "nginx")
+	path := netlab.LookPath(t, "nginx")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`daemon off;
@@ -40,10 +40,10 @@ http {
 
 func startSSHD(t testing.TB) *exec.Cmd {
 	t.Helper()
-	path := lookPath(t, "sshd")
+	path := netlab.LookPath(t, "sshd")
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
-	out, err := exec.Command(lookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
+	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
 	cmd := exec.Command(path, "-D", "-e", "-f", "/dev/null", "-h", key, "-o", "ListenAddress=127.0.0.1:2222",
@@ -58,7 +58,7 @@ func startPostgres(t testing.TB, args ...string) *exec.Cmd {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	require.NoError(t, err)
 	if len(found) == 0 {
-		found = append(found, lookPath(t, "initdb"))
+		found = append(found, netlab.LookPath(t, "initdb"))
 	}
 	bin := filepath.Dir(found[len(found)-1])
 	dir, credential := dirOf(t, "postgres")
@@ -79,7 +79,7 @@ func startPostgres(t testing.TB, args ...string) *exec.Cmd {
 // startPsql starts a client that waits for input.
 func startPsql(t testing.TB, keywords string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(lookPath(t, "psql"), "host=127.0.0.1 user=postgres dbname=postgres "+keywords)
+	cmd := exec.Command(netlab.LookPath(t, "psql"), "host=127.0.0.1 user=postgres dbname=postgres "+keywords)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { stdin.Close() })
@@ -92,7 +92,7 @@ func startPsql(t testing.TB, keywords string) *exec.Cmd {
 
 func startMariaDB(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	path, dir := lookPath(t, "mariadbd"), t.TempDir()
+	path, dir := netlab.LookPath(t, "mariadbd"), t.TempDir()
 	cmd := exec.Command(path, append([]string{"--no-defaults", "--user=root", "--skip-grant-tables", "--skip-name-resolve", "--connect-timeout=600",
 		"--datadir=" + dir, "--bind-address=127.0.0.1", "--port=3306", "--socket=" + filepath.Join(dir, "socket"),
 		"--pid-file=" + filepath.Join(dir, "pid")}, args...)...)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -72,7 +73,7 @@ func ask(t testing.TB, conn net.Conn) {
 // ss returns what ss shows of the other end of a connection.
 func ss(t testing.TB, conn net.Conn) string {
 	t.Helper()
-	out, err := exec.Command(lookPath(t, "ss"), "-tnpoH", "src", conn.RemoteAddr().String(), "dst", conn.LocalAddr().String()).Output()
+	out, err := exec.Command(netlab.LookPath(t, "ss"), "-tnpoH", "src", conn.RemoteAddr().String(), "dst", conn.LocalAddr().String()).Output()
 	require.NoError(t, err)
 	return string(out)
 }
@@ -353,7 +354,7 @@ func TestSetRefused(t *testing.T) {
 	l := list(t, "--pid", pid(server))
 	require.Len(t, l, 1)
 	if !l[0].MPTCP {
-		t.Skip("this kernel has no Multipath TCP")
+		netlab.Skip(t, errors.New("this kernel has no Multipath TCP, or sysctl net.mptcp.enabled is 0"))
 	}
 	r := runCommand(t, "set", "--pid", pid(server), "idle=1m,user_timeout=10s")
 	assert.Equal(t, exitProblem, r.code)

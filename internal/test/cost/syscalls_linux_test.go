@@ -230,9 +230,7 @@ func traced(name string) int {
 
 func TestSyscalls(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("strace"); err != nil {
-		netlab.Skip(t, err)
-	}
+	netlab.LookPath(t, "strace")
 	for _, tt := range syscallsOf {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

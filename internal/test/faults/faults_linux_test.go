@@ -173,6 +173,7 @@ func faults() []fault {
 // measured with docs/faults.md.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	rows := faults()
 	var mu sync.Mutex
 	cells := map[string]string{} // by row and network

@@ -323,13 +323,10 @@ func (h *Host) ip(t testing.TB, batch string, files ...*os.File) {
 // run runs a tool of the system on the host.
 func (h *Host) run(t testing.TB, stdin string, files []*os.File, name string, args ...string) {
 	t.Helper()
-	path, err := lookPath(name)
-	if err != nil {
-		Skip(t, err)
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(LookPath(t, name), args...)
 	cmd.Stdin, cmd.ExtraFiles = strings.NewReader(stdin), files
 	var out []byte
+	var err error
 	h.Do(func() { out, err = cmd.CombinedOutput() })
 	if err == nil {
 		return

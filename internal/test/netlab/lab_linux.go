@@ -58,9 +58,7 @@ var making sync.Mutex
 func NewLab(t testing.TB, rules Rules) *Lab {
 	t.Helper()
 	for _, tool := range []string{"ip", "nft"} {
-		if _, err := lookPath(tool); err != nil {
-			Skip(t, err)
-		}
+		LookPath(t, tool)
 	}
 	making.Lock()
 	defer making.Unlock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,15 +19,24 @@ import (
 // not make network namespaces. It also lets tests wait side by side whatever the
 // number of processors: they wait for the kernel's timers, not for the processor.
 func Main(m *testing.M) {
-	flag.Parse()
-	// A fuzzer would start as many processes.
-	if !given("test.parallel") && !given("test.fuzz") && !given("test.fuzzworker") {
-		flag.Set("test.parallel", "128")
-	}
 	if err := enterTests(); err != nil {
 		fmt.Fprintln(os.Stderr, "netlab:", err) // the tests that need more say so when they skip
 	}
-	os.Exit(m.Run())
+	os.Exit(Run(m, 128))
+}
+
+// Run runs the tests of a package, so many at once unless a flag says otherwise,
+// and returns the exit code. It prints why [Skip] skipped tests and benchmarks:
+// go test without -v says nothing about them.
+func Run(m *testing.M, parallel int) (code int) {
+	flag.Parse()
+	// A fuzzer would start as many processes.
+	if !given("test.parallel") && !given("test.fuzz") && !given("test.fuzzworker") {
+		flag.Set("test.parallel", strconv.Itoa(parallel))
+	}
+	code = m.Run()
+	skipped.report(os.Stderr)
+	return code
 }
 
 func given(name string) bool {
@@ -63,7 +73,10 @@ func writeSysctl(t testing.TB, name, value string) {
 	t.Helper()
 	path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 	err := os.WriteFile(path, []byte(value), 0)
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, unix.EROFS) {
+		err = fmt.Errorf("%w: %w", err, os.ErrPermission)
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
 		Skip(t, err)
 	}
 	if err != nil {
@@ -84,12 +97,42 @@ func MustSilence(t testing.TB, conn syscall.Conn) {
 	}
 }
 
-// Skip skips the test for want of what err names, or fails it where
-// KEEPALIVE_LAB=required.
-func Skip(t testing.TB, err error) {
+// NeedLab skips a test where [NewLab] would skip its subtests, so that it does not
+// pass without any.
+func NeedLab(t testing.TB) {
 	t.Helper()
-	if os.Getenv(required) == "required" {
-		t.Fatalf("%v (%s=required)", err, required)
+	NewLab(t, Rules{})
+}
+
+// LookPath returns the path of a program, which may be one for administrators. It
+// skips the test where there is none.
+func LookPath(t testing.TB, name string) string {
+	t.Helper()
+	path, err := lookPath(name)
+	if err != nil {
+		Skip(t, err)
 	}
-	t.Skip(err)
+	return path
+}
+
+// MountOver hides what a directory below /proc has from the calling test, for the
+// rest of it, behind the files.
+func MountOver(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked, so that the thread ends with the test
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		Skip(t, os.NewSyscallError("unshare", err))
+	}
+	// The root of a chroot need not be a mount point. /proc is one.
+	if err := unix.Mount("", "/proc", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		Skip(t, os.NewSyscallError("mount /proc", err))
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		Skip(t, os.NewSyscallError("mount "+dir, err))
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal("netlab:", err)
+		}
+	}
 }

@@ -80,7 +80,7 @@ func TestGetListenerOfAnInheritedListener(t *testing.T) {
 		require.NoError(t, err)
 		err = service.Start()
 		if errors.Is(err, syscall.ENOEXEC) {
-			t.Skip("an emulator runs this test, and the kernel can't:", err)
+			t.Skipf("qemu-user: the kernel can't run this test binary: %v", err)
 		}
 		require.NoError(t, err)
 		for range 2 {

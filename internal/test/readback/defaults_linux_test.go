@@ -3,8 +3,6 @@
 package readback
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,26 +11,11 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
-
-// hideSysctls mounts something else over the sysctls of TCP, for this test, as
-// containers do.
-func hideSysctls(t *testing.T, files map[string]string) {
-	t.Helper()
-	const dir = "/proc/sys/net/ipv4"
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		netlab.Skip(t, os.NewSyscallError("unshare", err))
-	}
-	require.NoError(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	require.NoError(t, unix.Mount("none", dir, "tmpfs", 0, ""))
-	for name, content := range files {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
-	}
-}
 
 // Where /proc does not tell, a new socket does.
 func TestDefaultsThatProcHides(t *testing.T) {
+	netlab.NewNamespace(t)
 	for name, files := range map[string]map[string]string{
 		"nothing there": nil,
 		"zeros, as under gVisor": {
@@ -45,7 +28,7 @@ func TestDefaultsThatProcHides(t *testing.T) {
 			netlab.Sysctl(t, "tcp_keepalive_time", "60")
 			netlab.Sysctl(t, "tcp_keepalive_intvl", "5")
 			netlab.Sysctl(t, "tcp_keepalive_probes", "3")
-			hideSysctls(t, files)
+			netlab.MountOver(t, "/proc/sys/net/ipv4", files) // as containers do
 			want := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3}
 			assert.Equal(t, want, keepalive.SystemDefaults())
 			d, ok := keepalive.Config{}.DetectionTime()

@@ -218,7 +218,7 @@ func Supported(c keepalive.Config) keepalive.Config {
 func SkipUnsupported(t testing.TB, c keepalive.Config) {
 	t.Helper()
 	if Supported(c) != c {
-		t.Skipf("%v can't be set here", c)
+		t.Skipf("package net: %v can't be set", c)
 	}
 }
 

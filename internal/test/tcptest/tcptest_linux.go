@@ -127,7 +127,7 @@ func NeedTCPInfo(t testing.TB) {
 	netlab.SkipOn(t, netlab.GVisor, "its TCP_INFO has no counts")
 	conn, _ := Pair(t, new(net.Dialer), PlainListen(t, "tcp4"))
 	if size := TCPInfoSize(t, conn); size == 4 {
-		t.Skip("qemu-user hands over 4 bytes of TCP_INFO")
+		t.Skip("qemu-user: it hands over 4 bytes of TCP_INFO")
 	}
 }
 

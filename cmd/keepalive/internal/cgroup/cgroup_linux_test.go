@@ -85,7 +85,8 @@ func TestProcessesOfThreadedGroup(t *testing.T) {
 	t.Parallel()
 	g := cgrouptest.New(t)
 	threaded := cgrouptest.Below(t, g)
-	require.NoError(t, os.WriteFile(filepath.Join(directory(t, threaded), "cgroup.type"), []byte("threaded"), 0))
+	dir := fmt.Sprint("/proc/self/fd/", cgrouptest.Directory(t, threaded).Fd()) // which may be mounted nowhere
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cgroup.type"), []byte("threaded"), 0))
 	a := sleeper(t, g)
 	pids, err := g.Processes()
 	require.NoError(t, err)

@@ -3,9 +3,9 @@ package cgrouptest
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,17 +23,7 @@ func Run(m *testing.M) int {
 		makeSockets()
 		return 0
 	}
-	flag.Parse()
-	if !given("test.parallel") {
-		flag.Set("test.parallel", "32") // they wait for the kernel and for processes, not for the processor
-	}
-	return m.Run()
-}
-
-func given(name string) bool {
-	found := false
-	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
-	return found
+	return netlab.Run(m, 32) // they wait for the kernel and for processes, not for the processor
 }
 
 // New makes a group that lasts until the test ends, and so do its processes. It
@@ -49,6 +39,19 @@ func New(t testing.TB) *cgroup.Group {
 		netlab.Skip(t, err)
 	}
 	return Below(t, own)
+}
+
+// NeedMount skips a test of a process that may not mount cgroup v2, where it is
+// mounted nowhere.
+func NeedMount(t testing.TB) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(mounts), " - cgroup2 ") {
+		netlab.Skip(t, errors.New("cgroup v2 is mounted nowhere: mount -t cgroup2 none /sys/fs/cgroup"))
+	}
 }
 
 // Below makes a group below another one.

@@ -99,6 +99,7 @@ func TestAttachToRemovedGroup(t *testing.T) {
 // hold the policy all the same.
 func TestAttachWithoutRightsToOpenConnections(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	program := start(t, exec.Command(testprogram, "lines", "-tcp"))
 	connections(t, program)
 	cmd := asNobody(attaching(t, program.group, enforced), unix.CAP_BPF, unix.CAP_NET_ADMIN)
@@ -116,6 +117,7 @@ func TestAttachWithoutRightsToOpenConnections(t *testing.T) {
 
 func TestAttachRefused(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	group := cgrouptest.New(t)
 	j := startIn(t, group, asNobody(attaching(t, group, enforced)))
 	assert.Empty(t, j.rest(t))

@@ -23,6 +23,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 )
 
 const (
@@ -87,7 +88,7 @@ func (v *victim) state() string {
 func sendQueues(t *testing.T, host *netlab.Host) map[string]string {
 	t.Helper()
 	queues := make(map[string]string)
-	for line := range strings.Lines(runOn(t, host, nil, find(t, "ss"), "-tnH", "state", "established")) {
+	for line := range strings.Lines(runOn(t, host, nil, netlab.LookPath(t, "ss"), "-tnH", "state", "established")) {
 		fields := strings.Fields(line) // Recv-Q, Send-Q, local address, peer
 		require.Len(t, fields, 4, line)
 		queues[fields[2]] = fields[1]
@@ -169,7 +170,7 @@ func loses(t *testing.T, v victim, why string) {
 // A process is one on a host of the lab.
 type process struct {
 	in          io.WriteCloser
-	out, stderr output
+	out, stderr proctest.Buffer
 	ended       chan struct{}
 }
 
@@ -202,7 +203,7 @@ func startOn(t *testing.T, host *netlab.Host, under []string, attributes *syscal
 }
 
 // says waits until the process has written a word.
-func says(o *output, word string, within time.Duration) bool {
+func says(o *proctest.Buffer, word string, within time.Duration) bool {
 	for deadline := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
 		if strings.Contains(o.String(), word) {
 			return true
@@ -223,15 +224,6 @@ func (p *process) ends(within time.Duration) bool {
 	case <-time.After(within):
 		return false
 	}
-}
-
-func find(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		netlab.Skip(t, fmt.Errorf("%w: .ci/run installs it", err))
-	}
-	return path
 }
 
 // A static Go program with Go's defaults.
@@ -257,7 +249,7 @@ func TestRunGoAcrossFirewall(t *testing.T) {
 // curl waits for the answer to a long poll.
 func TestRunCurlAcrossFirewall(t *testing.T) {
 	t.Parallel()
-	curl := find(t, "curl")
+	curl := netlab.LookPath(t, "curl")
 	lab := netlab.NewLab(t, netlab.Rules{Established: forgets})
 	ln := lab.Server.Listen(t, &net.ListenConfig{KeepAlive: -1}, "tcp4", 80)
 	polls := make(chan chan string)
@@ -294,9 +286,9 @@ func TestRunCurlAcrossFirewall(t *testing.T) {
 // A subscriber of Redis, which asks for keepalive after 15 s by itself.
 func TestRunRedisAcrossFirewall(t *testing.T) {
 	t.Parallel()
-	cli := find(t, "redis-cli")
+	cli := netlab.LookPath(t, "redis-cli")
 	lab := netlab.NewLab(t, netlab.Rules{Established: forgets})
-	server := startOn(t, lab.Server, nil, nil, find(t, "redis-server"), "--bind", lab.Server.IPv4, "--protected-mode", "no",
+	server := startOn(t, lab.Server, nil, nil, netlab.LookPath(t, "redis-server"), "--bind", lab.Server.IPv4, "--protected-mode", "no",
 		"--save", "", "--dir", t.TempDir(), "--tcp-keepalive", "0")
 	require.True(t, server.hears("Ready to accept connections", 3*time.Minute), server.out.String())
 	channels := 0
@@ -342,7 +334,7 @@ func newPostgres(t *testing.T) *postgres {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	require.NoError(t, err)
 	if len(found) == 0 {
-		found = []string{find(t, "initdb")}
+		found = []string{netlab.LookPath(t, "initdb")}
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {

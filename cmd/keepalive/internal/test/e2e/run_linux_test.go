@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 )
 
 // enforced is the policy that the tests run programs with.
@@ -39,25 +39,7 @@ type job struct {
 	group  *cgroup.Group
 	in     io.WriteCloser
 	out    *bufio.Reader
-	stderr output
-}
-
-// output is what a job writes, which can be read while it writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	stderr proctest.Buffer
 }
 
 // start starts a command, with pipes.
@@ -257,7 +239,7 @@ func TestRunIgnoredSignals(t *testing.T) {
 // gets one.
 func TestRunOnTerminal(t *testing.T) {
 	t.Parallel()
-	keyboard, terminal := openTerminal(t)
+	keyboard, terminal := proctest.OpenTerminal(t)
 	cmd := hearing(running(t, "default", testprogram, "signals", "2"))
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -278,25 +260,6 @@ func TestRunOnTerminal(t *testing.T) {
 	require.True(t, lines.Scan())
 	assert.Equal(t, strconv.Itoa(int(unix.SIGTERM)), lines.Text(), "a second SIGINT")
 	assert.NoError(t, cmd.Wait())
-}
-
-// openTerminal returns both ends of a pseudoterminal, see pty(7).
-func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
-	t.Helper()
-	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		netlab.Skip(t, err)
-	}
-	t.Cleanup(func() { keyboard.Close() })
-	require.NoError(t, unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
-	require.NoError(t, err)
-	terminal, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		netlab.Skip(t, err)
-	}
-	t.Cleanup(func() { terminal.Close() })
-	return keyboard, terminal
 }
 
 // Run waits for what the program leaves behind, and passes signals on to it.
@@ -483,9 +446,11 @@ func TestRunInRun(t *testing.T) {
 // The program may make namespaces of its own.
 func TestRunNamespaces(t *testing.T) {
 	t.Parallel()
+	netlab.LookPath(t, "ip")
 	for _, flags := range [][]string{{"-n"}, {"-Urn"}, {"-Urnpf", "--mount-proc"}, {"-C"}} {
 		t.Run(flags[0], func(t *testing.T) {
 			t.Parallel()
+			needUnshare(t, flags...)
 			script := "ip link set lo up 2>/dev/null; exec " + testprogram + " pair"
 			j := start(t, running(t, enforced, append(append([]string{"unshare"}, flags...), "sh", "-c", script)...))
 			assert.Equal(t, both(enforced, false), j.rest(t))
@@ -553,14 +518,30 @@ func TestRunInheritedListener(t *testing.T) {
 
 const nobody = 65534
 
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		netlab.Skip(t, errors.New("only root can become another user: run the tests as root"))
+	}
+}
+
+// needUnshare skips a test where unshare(1) may not make such namespaces, as in a
+// chroot.
+func needUnshare(t *testing.T, flags ...string) {
+	t.Helper()
+	out, err := exec.Command(netlab.LookPath(t, "unshare"), append(flags, "true")...).CombinedOutput()
+	if err != nil {
+		netlab.Skip(t, fmt.Errorf("unshare %v: %w: %s: run the tests outside of a chroot, where user namespaces are allowed", flags, err, bytes.TrimSpace(out)))
+	}
+}
+
 // owned makes a group that belongs to nobody, as a unit's with Delegate= and
 // User= belongs to that user.
 func owned(t *testing.T) *cgroup.Group {
 	t.Helper()
+	cgrouptest.NeedMount(t)
 	g := cgrouptest.New(t)
-	if os.Getuid() != 0 {
-		netlab.Skip(t, errors.New("only root can become another user"))
-	}
+	needRoot(t)
 	dir := fmt.Sprint("/proc/self/fd/", cgrouptest.Directory(t, g).Fd())
 	for _, name := range []string{"", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
 		require.NoError(t, os.Chown(filepath.Join(dir, name), nobody, nobody))
@@ -593,6 +574,8 @@ func TestRunCapabilities(t *testing.T) {
 // What is missing is named, and what to do about it.
 func TestRunWithoutRights(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
+	needRoot(t)
 	outside := "eBPF is refused: operation not permitted: it takes rights in the initial user namespace"
 	missing := func(names string) string {
 		return "it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and this process lacks " + names + ": run it as root, or setcap"
@@ -612,6 +595,9 @@ func TestRunWithoutRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if tt.want == outside {
+				needUnshare(t, "-Ur")
+			}
 			j := startIn(t, owned(t), tt.prepare(running(t, enforced, "echo", "started")))
 			assert.Empty(t, j.rest(t))
 			assert.Equal(t, exitFailed, j.end(t).ExitStatus())
@@ -630,6 +616,8 @@ func TestRunWithoutRights(t *testing.T) {
 // Where cgroup v2 is mounted nowhere, run mounts it for itself.
 func TestRunMounts(t *testing.T) {
 	t.Parallel()
+	needUnshare(t, "-m")
+	needRoot(t)
 	unmounted := func(cmd *exec.Cmd) *exec.Cmd {
 		const script = `for m in $(awk '$3 == "cgroup2" { print $2 }' /proc/mounts); do umount -l "$m" || exit 99; done; exec "$@"`
 		cmd.Args = append([]string{"unshare", "-m", "sh", "-c", script, "sh", cmd.Path}, cmd.Args[1:]...)
@@ -651,9 +639,7 @@ func TestRunMounts(t *testing.T) {
 
 func TestRunUser(t *testing.T) {
 	t.Parallel()
-	if os.Getuid() != 0 {
-		netlab.Skip(t, errors.New("only root can become another user"))
-	}
+	needRoot(t)
 	const script = `id -un; id -Gn; echo $HOME $USER $LOGNAME; grep -E "CapPrm|CapEff|CapAmb" /proc/self/status | cut -f2 | sort -u; exec "$0" pair`
 	cmd := command(t, "run", "--user", "nobody", enforced, "--", "sh", "-c", script, testprogram)
 	cmd.Dir = "/"
@@ -676,6 +662,7 @@ func TestRunUser(t *testing.T) {
 // The program gets none of it.
 func TestRunGainedRights(t *testing.T) {
 	t.Parallel()
+	netlab.LookPath(t, "setcap")
 	group := owned(t)
 	for name, grant := range map[string][]string{
 		"set-user-ID":       {"chmod", "4755"},
