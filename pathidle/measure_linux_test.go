@@ -122,6 +122,7 @@ func assertFound(t *testing.T, r pathidle.Result, limit, precision time.Duration
 
 func TestMeasure(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	var defaults pathidle.Options
 	const s = time.Second
 	for name, tt := range map[string]struct {
@@ -289,6 +290,7 @@ func TestMeasureErrors(t *testing.T) {
 // An outage is no reason to take connections for lost.
 func TestMeasureOutage(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for name, tt := range map[string]struct {
 		fail, repair func(*testing.T, *netlab.Lab)
 		lasts        time.Duration

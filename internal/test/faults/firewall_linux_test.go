@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { netlab.Main(m) }
 // Only where probes come sooner is the next write answered, ever.
 func TestIdleBehindFirewall(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for _, tt := range []struct {
 		forgets, idle time.Duration
 		config        keepalive.Config

@@ -60,7 +60,7 @@ func TestUnprivileged(t *testing.T) {
 	t.Parallel()
 	out, err := unprivileged(t, "TestSilence$|TestNewNamespace|TestLabForget$|TestHostReboot").CombinedOutput()
 	if strings.Contains(string(out), unhelped) {
-		Skip(t, os.ErrPermission)
+		Skip(t, fmt.Errorf("namespaces as nobody: %w", os.ErrPermission))
 	}
 	require.NoError(t, err, "%s", out)
 	assert.Equal(t, 4, strings.Count("\n"+string(out), "\n--- PASS"), "%s", out)

@@ -125,6 +125,7 @@ func TestLabLoss(t *testing.T) {
 
 func TestLabForget(t *testing.T) {
 	t.Parallel()
+	NeedLab(t)
 	for name, tt := range map[string]struct {
 		unknown Answer
 		want    error
@@ -156,6 +157,7 @@ func TestLabForget(t *testing.T) {
 
 func TestLabBlock(t *testing.T) {
 	t.Parallel()
+	NeedLab(t)
 	eachNetwork(t, func(t *testing.T, network string) {
 		l := NewLab(t, Rules{})
 		client, server, _ := connect(t, l, network)
@@ -172,6 +174,7 @@ func TestLabBlock(t *testing.T) {
 
 func TestHostLink(t *testing.T) {
 	t.Parallel()
+	NeedLab(t)
 	for name, host := range map[string]func(*Lab) *Host{
 		"client":   func(l *Lab) *Host { return l.Client },
 		"firewall": func(l *Lab) *Host { return l.Firewall },
@@ -200,6 +203,7 @@ func TestHostLink(t *testing.T) {
 
 func TestHostReboot(t *testing.T) {
 	t.Parallel()
+	NeedLab(t)
 	eachNetwork(t, func(t *testing.T, network string) {
 		l := NewLab(t, Rules{})
 		client, server, ln := connect(t, l, network)

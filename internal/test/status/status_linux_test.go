@@ -277,6 +277,7 @@ func TestPeerLostWithDataInFlight(t *testing.T) {
 // With data in flight the kernel gives the reason that the path gave, if any.
 func TestPeerLostWithItsPath(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	forgotten := func(t *testing.T, l *netlab.Lab, conn net.Conn) {
 		l.Forget(t)
 		require.NoError(t, tcptest.Write(conn))
