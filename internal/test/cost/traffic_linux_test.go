@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { netlab.Main(m) }
 // An end that answers probes sends its own all the same.
 func TestProbesOnTheWire(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	for _, tt := range []struct {
 		name, network string
 		size          int

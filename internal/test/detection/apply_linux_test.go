@@ -285,6 +285,7 @@ func TestApplyWithAProbeOutSendsNothing(t *testing.T) {
 // at once, or after 9/8 × Interval where that is longer than Idle.
 func TestApplyArmsATimerThatNeverRan(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	tcptest.NeedTCPInfo(t)
 	const s = time.Second
 	const wait = 2400 * time.Millisecond // 9/8 × 2 s, and what Apply adds

@@ -116,6 +116,7 @@ func TestUserTimeoutBoundsConnecting(t *testing.T) {
 // connects to itself does nothing else.
 func TestSimultaneousOpen(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	self := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5432}
 	for name, nd := range map[string]net.Dialer{
 		"alone": {},

@@ -104,6 +104,7 @@ func TestDetectionTimeIsTheKernels(t *testing.T) {
 // It agrees with what an operator wrote into the sysctls as well, sense or not.
 func TestDetectionTimeIsTheKernelsBySysctl(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	for _, tt := range []struct{ idle, interval, probes string }{
 		{"2", "1", "2"},
 		{"1", "0", "4"},

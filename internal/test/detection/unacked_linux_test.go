@@ -21,6 +21,7 @@ import (
 // one step of the backoff longer.
 func TestUnackedTimeIsTheKernels(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	const s, ms = time.Second, time.Millisecond
 	for _, tt := range []struct {
 		retries, maxRTO int // sysctls, 0 for the default
@@ -136,6 +137,7 @@ func TestPlanWithSlowReadsIsInTime(t *testing.T) {
 // given up at the first retransmission after 2 × MaxRTO.
 func TestRetractedWindow(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	tcptest.NeedMaxRTO(t)
 	tcptest.NeedTCPInfo(t) // under qemu-user a silent peer goes on sending
 	for _, c := range []keepalive.Config{{MaxRTO: time.Second}, {MaxRTO: time.Second, UserTimeout: 10 * time.Second}} {

@@ -72,6 +72,7 @@ const unhelped = "netlab: unshare: operation not permitted, and a user namespace
 // Ubuntu 24.04 lets everyone make a user namespace, and refuses rights in it.
 func TestMainWithoutRights(t *testing.T) {
 	t.Parallel()
+	needRoot(t)
 	for lab, want := range map[string]struct {
 		code    int
 		verdict string
@@ -104,13 +105,18 @@ func testBinary(t *testing.T, path, tests string) *exec.Cmd {
 	return exec.CommandContext(ctx, path, "-test.v", "-test.run="+tests)
 }
 
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 || os.Getenv(inside) != "" {
+		Skip(t, errors.New("only root can become another user: run the tests as root"))
+	}
+}
+
 // unprivileged prepares tests of this package to run as nobody, which takes
 // root.
 func unprivileged(t *testing.T, tests string) *exec.Cmd {
 	t.Helper()
-	if os.Getuid() != 0 || os.Getenv(inside) != "" {
-		Skip(t, errors.New("only root can become another user"))
-	}
+	needRoot(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir, err := os.MkdirTemp("", "netlab") // t.TempDir is for root alone

@@ -97,8 +97,17 @@ func MustSilence(t testing.TB, conn syscall.Conn) {
 	}
 }
 
-// NeedLab skips a test where [NewLab] would skip its subtests, so that it does not
-// pass without any.
+// NeedNamespace skips a test where [NewNamespace] would skip its subtests, so that
+// it does not pass without any.
+func NeedNamespace(t testing.TB) {
+	t.Helper()
+	SkipOn(t, GVisor, "it brings no network device up")
+	if err := tryNamespace(); err != nil {
+		Skip(t, err)
+	}
+}
+
+// NeedLab skips a test where [NewLab] would skip its subtests.
 func NeedLab(t testing.TB) {
 	t.Helper()
 	NewLab(t, Rules{})

@@ -233,6 +233,7 @@ func TestMaxRTOOfThisKernel(t *testing.T) {
 // MaxRTO is inherited and set like any other, and left alone where it is zero.
 func TestEveryPathSetsMaxRTO(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	tcptest.NeedMaxRTO(t)
 	for _, path := range paths {
 		for _, network := range []string{"tcp4", "tcp6"} {

@@ -15,6 +15,7 @@ import (
 
 func TestSysctlIsFollowed(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	for _, path := range paths {
 		t.Run(path.name, func(t *testing.T) {
 			t.Parallel()

@@ -188,6 +188,7 @@ var policies = []keepalive.Config{
 // What it leaves out is what they would have without it.
 func TestAttach(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for _, c := range policies {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
@@ -279,6 +280,7 @@ func TestLongValue(t *testing.T) {
 
 func TestMPTCP(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for _, allowed := range []bool{false, true} {
 		t.Run(strconv.FormatBool(allowed), func(t *testing.T) {
 			t.Parallel()
@@ -313,6 +315,7 @@ func TestMPTCP(t *testing.T) {
 // the inner one's.
 func TestOuterPolicyWins(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	outer := keepalive.Config{Idle: 61 * time.Second, Count: 4}
 	inner := keepalive.Config{Disable: true, Idle: 30 * time.Second, Interval: 9 * time.Second}
 	want := merge(outer, merge(inner, untouched()))

@@ -41,6 +41,13 @@ func New(t testing.TB) *cgroup.Group {
 	return Below(t, own)
 }
 
+// Need skips a test where [New] would skip its subtests, so that it does not pass
+// without any.
+func Need(t testing.TB) {
+	t.Helper()
+	New(t)
+}
+
 // NeedMount skips a test of a process that may not mount cgroup v2, where it is
 // mounted nowhere.
 func NeedMount(t testing.TB) {

@@ -25,6 +25,7 @@ func attaching(t testing.TB, g *cgroup.Group, policy string, flags ...string) *e
 // are the program's.
 func TestAttach(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	held := enforced + " false"
 	for _, s := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGKILL} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
@@ -64,6 +65,7 @@ func TestAttach(t *testing.T) {
 // What the policy leaves out stays as it is, on connections that are open too.
 func TestAttachLeavesTheRest(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for policy, want := range map[string]string{
 		"idle=1m1s": "idle=1m1s,interval=15s,count=9 false",
 		"default":   "idle=15s,interval=15s,count=9 false",

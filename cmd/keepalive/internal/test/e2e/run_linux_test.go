@@ -119,6 +119,7 @@ func running(t testing.TB, policy string, program ...string) *exec.Cmd {
 
 func TestRunExitCode(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for want, program := range map[int][]string{
 		0:   {"true"},
 		7:   {"sh", "-c", "exit 7"},
@@ -139,6 +140,7 @@ func TestRunExitCode(t *testing.T) {
 // aside.
 func TestRunEndsAsTheProgram(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for _, s := range []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGKILL, unix.SIGUSR1, unix.SIGSEGV, unix.SIGTERM, unix.SIGPIPE, 40} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
 			t.Parallel()
@@ -182,6 +184,7 @@ func TestRunPassesSignalsOn(t *testing.T) {
 // A signal that ends the program ends run too, and nothing is left.
 func TestRunInterrupted(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
 			t.Parallel()
@@ -359,6 +362,7 @@ func both(held string, mptcp bool) string {
 // A static Go program, with Go's own keepalive settings or with its own.
 func TestRunGo(t *testing.T) {
 	t.Parallel()
+	cgrouptest.Need(t)
 	for _, args := range [][]string{{}, {"-own"}, {"-mptcp"}} {
 		t.Run(strings.Join(args, ""), func(t *testing.T) {
 			t.Parallel()
