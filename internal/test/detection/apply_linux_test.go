@@ -204,7 +204,7 @@ func TestProbesThatAreOutCount(t *testing.T) {
 			t.Parallel()
 			conn, peer := pairOf(t, before)
 			tcptest.Silence(t, conn, peer)
-			tcptest.Await(t, "four probes", func() bool { return tcptest.TCPInfo(t, conn).Probes >= 4 })
+			tcptest.AwaitProbes(t, conn, peer, 4)
 			since := time.Now()
 			require.NoError(t, tt.policy.Apply(conn)) // starts a full Idle
 			require.NoError(t, netlab.Wake(peer))

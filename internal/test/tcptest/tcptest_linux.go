@@ -1,6 +1,7 @@
 package tcptest
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -190,4 +191,30 @@ func AssertOpenUntil(t testing.TB, conn net.Conn, deadline time.Time) {
 		_, err := unix.Getpeername(int(fd))
 		assert.NoError(t, err, "of an open connection")
 	})
+}
+
+// AwaitProbes waits until so many probes of conn are out, and its silenced peer has
+// dropped them. On a busy machine loopback delivers a segment late, and a peer that
+// [netlab.Wake] has woken meanwhile answers it.
+func AwaitProbes(t testing.TB, conn, peer net.Conn, n int) {
+	t.Helper()
+	Await(t, fmt.Sprint(n, " probes"), func() bool {
+		probes := int(TCPInfo(t, conn).Probes)
+		return probes >= n && drops(t, peer) >= probes
+	})
+}
+
+// drops returns how many segments the kernel has dropped that arrived for a
+// connection: SK_MEMINFO_DROPS of linux/sock_diag.h.
+func drops(t testing.TB, conn net.Conn) int {
+	t.Helper()
+	const skMemInfoDrops, skMemInfoVars = 8, 9
+	var info [skMemInfoVars]uint32
+	size := uint32(unsafe.Sizeof(info))
+	Control(t, conn, func(fd uintptr) {
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		require.Zero(t, errno)
+	})
+	return int(info[skMemInfoDrops])
 }
