@@ -227,6 +227,7 @@ func TestStatOfDataAfterLostProbe(t *testing.T) {
 	counted := 0
 	for i, conn := range conns {
 		assert.True(t, awaitStatus(t, conn, "a probe", func(s keepalive.Status) bool { return s.Probes == 1 }).Suspect())
+		tcptest.AwaitProbes(t, conn, peers[i], 1)
 		require.NoError(t, netlab.Wake(peers[i].(*net.TCPConn)))
 		// The answer counts for a second, for which a machine may stall.
 		tcptest.Await(t, "a status without the probe", func() bool {
