@@ -101,6 +101,7 @@ func TestApplyOfTheDefaultEndsFollowing(t *testing.T) {
 
 func TestSysctlThatNoSocketAccepts(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	for _, tt := range []struct {
 		sysctl, value, says string
 		instead             keepalive.Config

@@ -3,11 +3,13 @@ package keepalive_test
 import (
 	"errors"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,9 +30,7 @@ func TestNetDialerLeavesItsBaseAlone(t *testing.T) {
 	tcptest.AssertOptions(t, tcptest.Quick, conn)
 
 	lc, err := tcptest.Quick.NetListenConfig(&net.ListenConfig{Control: func(string, string, syscall.RawConn) error { hooked++; return nil }})
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err) // under gVisor
-	}
+	netlab.SkipOn(t, netlab.GVisor, "accepted sockets inherit nothing")
 	require.NoError(t, err)
 	ln := tcptest.Listen(t, lc, "tcp4")
 	assert.Equal(t, 2, hooked)
@@ -53,7 +53,8 @@ func TestNetDialerOfOtherNetworks(t *testing.T) {
 	require.NoError(t, err)
 	conn, err := d.Dial("udp4", "127.0.0.1:9")
 	if err != nil {
-		t.Skip("no UDP here: ", err)
+		netlab.SkipOn(t, netlab.Wine, "net opens no UDP socket there")
+		t.Skipf("%s: no UDP: %v", runtime.GOOS, err)
 	}
 	conn.Close()
 }

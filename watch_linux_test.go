@@ -33,7 +33,7 @@ func resetConn(t *testing.T) net.Conn {
 	require.NoError(t, err)
 	if _, err := Stat(conn); errors.Is(err, errors.ErrUnsupported) {
 		netlab.SkipOn(t, netlab.GVisor, "its TCP_INFO has no counts")
-		t.Skip(err) // under qemu-user
+		t.Skipf("qemu-user: %v", err)
 	}
 	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, peer.Close())

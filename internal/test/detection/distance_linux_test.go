@@ -67,6 +67,7 @@ func (d *distant) assertOpen(t *testing.T, long time.Duration) {
 func TestApplyFromADistance(t *testing.T) {
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
+	netlab.NeedLab(t)
 	const s, ms = time.Second, time.Millisecond
 	once := keepalive.Config{Idle: 2 * s, Interval: s, Count: 1}
 	usual := keepalive.Config{Idle: 2 * s, Interval: s, Count: 3}
@@ -102,6 +103,7 @@ func TestApplyFromADistance(t *testing.T) {
 func TestApplyFromADistanceByTwo(t *testing.T) {
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
+	netlab.NeedLab(t)
 	d := dialDistant(t, 300*time.Millisecond, keepalive.Config{Disable: true})
 	d.awaitSilence(t, 4*time.Second)
 	end := time.Now().Add(3 * time.Second)
@@ -129,6 +131,7 @@ func TestApplyFromADistanceByTwo(t *testing.T) {
 func TestDeadPeerIsNoticedFromADistance(t *testing.T) {
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
+	netlab.NeedLab(t)
 	for _, roundTrip := range []time.Duration{100 * time.Millisecond, 2 * time.Second} {
 		t.Run(fmt.Sprint(roundTrip), func(t *testing.T) {
 			t.Parallel()

@@ -39,7 +39,7 @@ func carried(t *testing.T, c keepalive.Config, err error) {
 	t.Helper()
 	if errors.Is(err, errors.ErrUnsupported) && (tcptest.Portable && c.Disable || netlab.GVisor.Here()) {
 		netlab.SkipOn(t, netlab.GVisor, "accepted sockets inherit nothing")
-		t.Skip(err)
+		t.Skipf("package net: %v", err)
 	}
 	require.NoError(t, err)
 }
