@@ -12,8 +12,20 @@ import (
 // The records stay in memory, twice.
 const maxRecords = 1_000_000
 
-// target is what the default policy is planned for.
-var target = keepalive.Target{Detect: 6 * time.Second, Unacked: true}
+// defaultPolicy notices an idle primary that has died within 6 s. MaxRTO bounds
+// the time with data in flight, to about 15 s. Where the kernel lacks MaxRTO,
+// UserTimeout takes its place. That also gives up a live peer that reads slowly or
+// pauses twice.
+func defaultPolicy() (keepalive.Config, error) {
+	target := keepalive.Target{Detect: 6 * time.Second}
+	policy, err := keepalive.Plan(target)
+	policy.MaxRTO = time.Second
+	if err == nil && !supported(policy) {
+		target.Unacked = true
+		return keepalive.Plan(target)
+	}
+	return policy, err
+}
 
 type options struct {
 	policy  keepalive.Config
@@ -23,7 +35,7 @@ type options struct {
 // parse returns the options that args ask for. It answers -h on stdout, and
 // then returns flag.ErrHelp.
 func parse(args []string, stdout io.Writer) (options, error) {
-	planned, err := keepalive.Plan(target)
+	planned, err := defaultPolicy()
 	if err != nil {
 		return options{}, err
 	}

@@ -1,13 +1,25 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/duration"
 )
+
+// supported reports whether the system has every option that policy sets.
+func supported(policy keepalive.Config) bool {
+	ln, err := listen(context.Background(), "127.0.0.1:0", policy)
+	if err == nil {
+		ln.Close()
+	}
+	return !errors.Is(err, errors.ErrUnsupported)
+}
 
 // plainPolicy returns what net sets on a connection of its own to the same
 // listener. It is measured: the releases of Go differ.
@@ -37,7 +49,7 @@ func compare(s *Screen, held, plain keepalive.Config) {
 		{"TCP_USER_TIMEOUT", func(c keepalive.Config) string { return orOff(c.UserTimeout > 0, duration.Format(c.UserTimeout)) }},
 	}
 	if held.MaxRTO > 0 { // Linux 6.15
-		rows = append(rows, row{"TCP_RTO_MAX_MS", func(c keepalive.Config) string { return duration.Format(c.MaxRTO) }})
+		rows = append(rows, row{"TCP_RTO_MAX_MS", func(c keepalive.Config) string { return duration.Format(cmp.Or(c.MaxRTO, 2*time.Minute)) }})
 	}
 	for _, r := range rows {
 		s.Line("  %-19s  %18s  %18s", r.option, r.value(held), r.value(plain))
@@ -70,6 +82,8 @@ func unacked(c keepalive.Config) string {
 		return "a time that is not known"
 	case c.UserTimeout > 0:
 		return duration.Format(d) + " (TCP_USER_TIMEOUT)"
+	case c.MaxRTO > 0:
+		return duration.Format(d) + " (tcp_retries2 and TCP_RTO_MAX_MS)"
 	default:
 		return duration.Format(d) + " (tcp_retries2)"
 	}

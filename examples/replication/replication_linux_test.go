@@ -22,6 +22,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 )
 
 // asProgram makes the test binary behave as the program.
@@ -46,7 +47,28 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 func TestSurvivesSilence(t *testing.T) {
 	t.Parallel()
 	maySilence(t)
-	cmd := program(t, "-policy", "idle=1s,interval=1s,count=1,user_timeout=1500ms", "-records", "11")
+	for name, test := range map[string]struct {
+		policy, option, bound string
+		least                 float64 // seconds with data in flight
+	}{
+		"MaxRTO":      {"max_rto=1s", `TCP_RTO_MAX_MS +1s`, `14\.4s \(tcp_retries2 and TCP_RTO_MAX_MS\)`, 14.4},
+		"UserTimeout": {"user_timeout=1.5s", `TCP_USER_TIMEOUT +1\.5s`, `1\.5s \(TCP_USER_TIMEOUT\)`, 1.4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if name == "MaxRTO" {
+				tcptest.NeedMaxRTO(t)
+			}
+			survivesSilence(t, "idle=1s,interval=1s,count=1,"+test.policy, test.option, test.bound, test.least)
+		})
+	}
+}
+
+// survivesSilence runs the program with a policy that holds an option, and that
+// bounds the time with data in flight.
+func survivesSilence(t *testing.T, policy, option, bound string, least float64) {
+	t.Helper()
+	cmd := program(t, "-policy", policy, "-records", "11")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -56,14 +78,15 @@ func TestSurvivesSilence(t *testing.T) {
 		t.Errorf("stderr: %s", &stderr)
 	}
 	rest := stdout.String()
+	bounds := []float64{1.4, least}
 	for _, want := range []string{ // in this order
 		`TCP_KEEPIDLE +1s +\S+\n`,
 		`TCP_KEEPCNT +1 +\d+\n`,
-		`TCP_USER_TIMEOUT +1.5s +off\n`,
+		option + ` +\S+\n`,
 		`replica +connected, asks for what follows record 0\n`,
 
 		`replica +holds records 1 to 5 of 11, the connection is idle\n`,
-		`keepalive +is to notice that after 2s: idle=1s,interval=1s,count=1,user_timeout=1.5s\n`,
+		`keepalive +is to notice that after 2s: ` + policy + `\n`,
 		`silence +0\.\d s since the last answer, 0 of 1 probes unanswered\n`,
 		`silence +1\.\d s since the last answer, 1 of 1 probes unanswered: suspect\n`,
 		`kernel +gives the primary up after (\S+) s: Read fails with "connection timed out"\n`,
@@ -71,8 +94,8 @@ func TestSurvivesSilence(t *testing.T) {
 		`replica +dials again, asks for what follows record 5\n`,
 
 		`replica +holds records 1 to 8 of 11, and confirms them\n`,
-		`kernel +does not probe then, but is to give up after 1.5s \(TCP_USER_TIMEOUT\)\n`,
-		`silence +\d\.\d s since the last answer, retransmitted [1-9] times: suspect\n`,
+		`kernel +does not probe then, but is to give up after ` + bound + `\n`,
+		`silence +\d+\.\d s since the last answer, retransmitted [1-9]\d* times: suspect\n`,
 		`kernel +gives the primary up after (\S+) s: Read fails with "connection timed out"\n`,
 		`net's defaults would have taken .* \(tcp_retries2\)\n`,
 		`replica +dials again, asks for what follows record 8\n`,
@@ -85,7 +108,8 @@ func TestSurvivesSilence(t *testing.T) {
 			t.Fatalf("no further line matches %q in\n%s", want, &stdout)
 		}
 		if len(found) > 2 {
-			atLeast(t, rest[found[2]:found[3]], 1.4) // that the kernel may be late is no error here
+			atLeast(t, rest[found[2]:found[3]], bounds[0]) // that the kernel may be late is no error here
+			bounds = bounds[1:]
 		}
 		rest = rest[found[1]:]
 	}
@@ -95,6 +119,25 @@ func atLeast(t *testing.T, seconds string, least float64) {
 	t.Helper()
 	if took, err := strconv.ParseFloat(seconds, 64); err != nil || took < least {
 		t.Errorf("the kernel gave the primary up after %s s, want %v or more", seconds, least)
+	}
+}
+
+// The default policy does not end live peers, if the kernel has another bound for
+// data in flight.
+func TestDefaultPolicy(t *testing.T) {
+	t.Parallel()
+	policy, err := defaultPolicy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hasMaxRTO := supported(keepalive.Config{MaxRTO: time.Second}); (policy.MaxRTO != 0) != hasMaxRTO || (policy.UserTimeout == 0) != hasMaxRTO {
+		t.Errorf("got %v, the kernel has MaxRTO: %t", policy, hasMaxRTO)
+	}
+	if d, ok := policy.DetectionTime(); !ok || d > 6*time.Second {
+		t.Errorf("%v notices an idle peer after %v, %t", policy, d, ok)
+	}
+	if d, ok := policy.UnackedTime(); !ok || d > 16*time.Second {
+		t.Errorf("%v notices data in flight after %v, %t", policy, d, ok)
 	}
 }
 
