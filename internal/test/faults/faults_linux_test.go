@@ -79,6 +79,11 @@ func errorAfter(d time.Duration, err error) promise {
 	return p
 }
 
+// errorWithin promises an error within d.
+func errorWithin(d time.Duration, err error) promise {
+	return promise{err: err, most: d, ipv4: d}
+}
+
 // errorAfterICMP promises an error after a UserTimeout while ICMP errors come
 // back. Over IPv4 each lets the retransmission timer run once more as if there
 // were no UserTimeout (tcp_ld_RTO_revert in net/ipv4/tcp_ipv4.c), and its last
@@ -153,6 +158,12 @@ func faults() []fault {
 		{"peer stops reading for 8 s", tcptest.Quick, drop, stopReading, survives},
 		{"peer stops reading for 8 s", quickWithTimeout, drop, stopReading, errorAfter(inFlight, syscall.ETIMEDOUT)},
 		{"peer stops reading for 8 s", quickWithMaxRTO, drop, stopReading, survives},
+		{"peer pauses twice", tcptest.Quick, drop, pauseTwice, survives},
+		{"peer pauses twice", quickWithTimeout, drop, pauseTwice, errorWithin(pause, syscall.ETIMEDOUT)},
+		{"peer pauses twice", quickWithMaxRTO, drop, pauseTwice, survives},
+		{"peer reads slowly", tcptest.Quick, drop, readSlowly, survives},
+		{"peer reads slowly", quickWithTimeout, drop, readSlowly, errorAfter(inFlight, syscall.ETIMEDOUT)},
+		{"peer reads slowly", quickWithMaxRTO, drop, readSlowly, survives},
 		{"one probe of three lost", slower, drop, loseProbes(1), survives},
 		{"two probes of three lost", slower, drop, loseProbes(2), survives},
 		{"peer's link down for 5 s, idle", slower, drop, shortOutage(0), survives},
@@ -339,6 +350,75 @@ func longOutage(t *testing.T, s *scene) outcome {
 	}()
 	s.Server.LinkUp(t)
 	return <-up
+}
+
+// pauseTwice has the peer read nothing for a moment, and then everything. It does
+// so again after an idle time that is longer than UserTimeout.
+//
+// Whether the kernel remembers a pause depends on how the window opened after it
+// (tcp_ack_probe in net/ipv4/tcp_input.c). On a busy machine it may forget one.
+func pauseTwice(t *testing.T, s *scene) (got outcome) {
+	s.narrow(t)
+	require.NoError(t, s.send(burst, pause, time.Millisecond).err)
+	for range 4 {
+		tcptest.AwaitAcked(t, s.client, s.server)
+		time.Sleep(quickWithTimeout.UserTimeout + time.Second)
+		got = s.send(burst, pause, time.Millisecond)
+		if got.err != nil || s.policy.UserTimeout == 0 {
+			break
+		}
+	}
+	return got
+}
+
+// readSlowly has the peer read steadily, but less than the client could send.
+func readSlowly(t *testing.T, s *scene) outcome {
+	s.narrow(t)
+	return s.send(burst/8, 0, 250*time.Millisecond)
+}
+
+const (
+	burst = 256 << 10
+	pause = 700 * time.Millisecond // longer than a retransmission timeout
+)
+
+// narrow connects anew to a peer whose receive buffer is small.
+func (s *scene) narrow(t *testing.T) {
+	t.Helper()
+	rc, err := s.ln.(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, rc.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<10)
+	}))
+	require.NoError(t, err)
+	d := &keepalive.Dialer{Config: s.policy}
+	s.client, s.server = tcptest.Pair(t, tcptest.DialFunc(s.Client.Within(d.DialContext)), s.ln)
+	tcptest.Exchange(t, s.client, s.server)
+}
+
+// send sends so many bytes, and waits for the answer of a peer that reads
+// nothing for a while, and then a kilobyte every period.
+func (s *scene) send(size int, wait, period time.Duration) outcome {
+	since := time.Now()
+	s.client.SetDeadline(since.Add(3 * watched))
+	s.server.SetDeadline(since.Add(3 * watched))
+	go func() {
+		time.Sleep(wait)
+		b := make([]byte, 1<<10)
+		for left := size; left > 0; time.Sleep(period) {
+			n, err := s.server.Read(b)
+			if err != nil {
+				return
+			}
+			left -= n
+		}
+		tcptest.Write(s.server)
+	}()
+	_, err := s.client.Write(make([]byte, size))
+	if err == nil {
+		err = tcptest.Read(s.client)
+	}
+	return outcomeNow(since, err)
 }
 
 // stopReading has the peer read nothing while more is written than the buffers
