@@ -21,7 +21,7 @@ func TestCountLosses(t *testing.T) {
 	conn, err := clients.CountLosses(d.DialContext)(soon(t), "tcp4", ln.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
-	want := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}
+	want := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
 	assert.Equal(t, want, d.held(t))
 
 	count := func() int64 { return expvar.Get("lost_peers").(*expvar.Int).Value() }

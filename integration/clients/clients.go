@@ -6,7 +6,6 @@ import (
 	"context"
 	"expvar"
 	"net"
-	"runtime"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
@@ -14,18 +13,9 @@ import (
 
 // NewDialer returns the dialer of every client.
 func NewDialer() *keepalive.Dialer {
-	policy := keepalive.Config{
-		Idle:        60 * time.Second,
-		Interval:    5 * time.Second,
-		Count:       3,
-		UserTimeout: 75 * time.Second,
-	}
-	if runtime.GOOS != "linux" {
-		policy.UserTimeout = 0
-	}
 	return &keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 10 * time.Second},
-		Config:    policy,
+		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 }
 
