@@ -25,10 +25,9 @@ func Example_client() {
 	d := &keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 10 * time.Second},
 		Config: keepalive.Config{
-			Idle:        60 * time.Second, // silence before the first probe
-			Interval:    5 * time.Second,  // between probes
-			Count:       3,                // unanswered probes until the peer is dead
-			UserTimeout: 75 * time.Second, // the same for data in flight, on Linux
+			Idle:     60 * time.Second, // silence before the first probe
+			Interval: 5 * time.Second,  // between probes
+			Count:    3,                // unanswered probes until the peer is dead
 		},
 	}
 	conn, err := d.Dial("tcp", "primary.example:5432")
@@ -38,12 +37,13 @@ func Example_client() {
 	defer conn.Close()
 }
 
-// A program that also runs where the system has no UserTimeout.
+// A program that bounds data in flight where the kernel has MaxRTO, and runs
+// without that bound elsewhere.
 func Example_portable() {
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}}
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, MaxRTO: 2 * time.Second}}
 	conn, err := d.Dial("tcp", "primary.example:5432")
 	if errors.Is(err, errors.ErrUnsupported) {
-		d.Config.UserTimeout = 0
+		d.Config.MaxRTO = 0
 		conn, err = d.Dial("tcp", "primary.example:5432")
 	}
 	if err != nil {
@@ -55,7 +55,7 @@ func Example_portable() {
 // A primary that its replicas stay connected to.
 func Example_listener() {
 	lc := &keepalive.ListenConfig{
-		Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second},
+		Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}
 	ln, err := lc.Listen(context.Background(), "tcp", ":5432")
 	if err != nil {
@@ -69,7 +69,7 @@ func Example_transport() {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&keepalive.Dialer{
 		NetDialer: &net.Dialer{Timeout: 30 * time.Second},
-		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second},
+		Config:    keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}).DialContext
 	client := &http.Client{Transport: transport}
 	defer client.CloseIdleConnections()
@@ -103,7 +103,7 @@ func ExampleNewListener() {
 // A metric that counts lost peers, in a client that swallows the error.
 func ExampleWatch() {
 	lost := expvar.NewInt("peers_lost")
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second}}
+	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	conn, err := d.Dial("tcp", "primary.example:5432")
 	if err != nil {
 		log.Fatal(err)
@@ -129,11 +129,11 @@ func ExampleConfig_Validate() {
 func ExampleConfig_String() {
 	fmt.Println(keepalive.Config{})
 	fmt.Println(keepalive.Config{Disable: true})
-	fmt.Println(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 75 * time.Second})
+	fmt.Println(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, MaxRTO: 2 * time.Second})
 	// Output:
 	// default
 	// off
-	// idle=1m0s,interval=5s,count=3,user_timeout=1m15s
+	// idle=1m0s,interval=5s,count=3,max_rto=2s
 }
 
 func ExampleParse() {
@@ -191,19 +191,32 @@ func ExamplePlan() {
 	// a silent peer goes unnoticed for 7m45s
 }
 
-// A replica has to notice within 30 s that its primary is gone, whether it
-// waits for data or for an acknowledgement.
+// A replica has to notice an idle primary that has died within 30 s.
+func ExamplePlan_detect() {
+	c, err := keepalive.Plan(keepalive.Target{
+		Detect:    30 * time.Second,
+		IdleLimit: 350 * time.Second,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(c.Idle, c.Interval, c.Count)
+	// Output: 14s 4s 3
+}
+
+// The same, and with data in flight as well.
 func ExamplePlan_unacked() {
 	c, err := keepalive.Plan(keepalive.Target{
 		Detect:    30 * time.Second,
 		IdleLimit: 350 * time.Second,
 		Unacked:   true,
+		SlowReads: true, // spare live peers
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(c.Idle, c.Interval, c.Count, c.UserTimeout)
-	// Output: 14s 4s 3 26s
+	fmt.Println(c.Idle, c.Interval, c.Count, c.MaxRTO)
+	// Output: 14s 4s 3 1s
 }
 
 func ExamplePlan_impossible() {
