@@ -32,8 +32,9 @@ Timers that are 1/8 late and one lost probe are allowed for. The timeline shows
 timers that are on time. It does not change anything.
 
 It is a firewall, NAT or balancer on the path that forgets an idle connection.
---unacked sets the user timeout, which also ends a live peer that stops reading.
---slow-reads spares that one: it sets max_rto instead, which takes Linux 6.15.`,
+--unacked sets the user timeout, which gives up live peers too: those that read
+slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
+instead, which needs Linux 6.15.`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: cobra.NoArgs,

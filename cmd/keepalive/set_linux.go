@@ -32,9 +32,12 @@ socket has in the same network namespace: the timing and the max RTO of the
 sysctls, and no user timeout. A zero does so for one option:
 ` + withValues("0") + `.
 
-The policy counts from then on. A probe that is overdue by it is sent at once.
-The timing is the socket's own then, what was put back included: it does not
-follow a sysctl that changes later.
+The policy applies from then on, with one exception: with data in flight the
+retransmission timer that is armed fires first, up to two minutes later. A probe
+that is overdue is sent at once. The socket no longer follows a sysctl.
+
+user_timeout gives up live peers that read slowly or pause twice, first of all
+those to which much data is sent. max_rto spares them.
 
 A listening socket takes the policy for connections to come. A program may write
 its own over it on each, as Go's net does. What is known of that is printed.
@@ -44,7 +47,7 @@ Where a process may not be looked into, the right that is missing is named. The
 exit code is 1 where something was refused, or no socket is selected.`,
 		Example: `  keepalive set --command redis-server idle=1m,interval=5s,count=3
   keepalive set --hang --dry-run idle=5m
-  keepalive set --pid 4711 --remote 10.0.0.0/8:5432 user_timeout=30s
+  keepalive set --pid 4711 --remote 10.0.0.0/8:5432 max_rto=2s
   keepalive set --listen --command postgres default`,
 		Args: s.selection.args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, args []string) (err error) {
