@@ -41,3 +41,25 @@ func TestUnackedTimeOfALongRTO(t *testing.T) {
 	assert.GreaterOrEqual(t, took, 7*time.Second-tcptest.Jiffy)
 	assert.LessOrEqual(t, took, 7*time.Second*9/8+500*time.Millisecond)
 }
+
+// On a path with a long round trip even the first distance is longer than that,
+// and the next one twice as long.
+func TestRetransmissionsOverALongPath(t *testing.T) {
+	t.Parallel()
+	const roundTrip = 2 * time.Second
+	sent := make(chan time.Time, 8)
+	w := netlab.NewWire(t, netlab.NewLab(t, netlab.Rules{}), func(p netlab.Packet) (time.Duration, bool) {
+		if p.FromClient && p.Payload > 0 {
+			sent <- time.Now()
+			return 0, false
+		}
+		return roundTrip / 2, true
+	})
+	ln := w.Listen(t, &net.ListenConfig{KeepAlive: -1})
+	conn := w.Dial(t, (&net.Dialer{KeepAlive: -1}).DialContext, ln)
+	require.NoError(t, tcptest.Write(conn))
+	data, first, second := <-sent, <-sent, <-sent
+	t.Log(first.Sub(data), second.Sub(first))
+	assert.Greater(t, first.Sub(data), roundTrip)
+	assert.Greater(t, second.Sub(first), 2*roundTrip)
+}
