@@ -37,7 +37,7 @@ again.
 It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the connections
 that are open what keepalive set takes. See docs/run.md.`,
 		Example: `  keepalive attach --cgroup /system.slice/redis-server.service idle=60s,count=3`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneArg("POLICY"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			a := attachCommand{allowMPTCP: allowMPTCP}
 			if a.change, err = parseEnforced(args[0]); err != nil {

@@ -2,6 +2,11 @@ package main
 
 import "github.com/spf13/cobra"
 
-func commands() []*cobra.Command {
-	return []*cobra.Command{newAttach(), newDefaults(), newLs(), newPlan(), newProbe(), newRun(), newSet()}
+func groups() []commandGroup {
+	return []commandGroup{
+		{"See", []*cobra.Command{newLs(), newDefaults()}},
+		{"Change", []*cobra.Command{newSet()}},
+		{"Hold", []*cobra.Command{newRun(), newAttach()}},
+		{"Choose", []*cobra.Command{newPlan(), newProbe()}},
+	}
 }

@@ -4,6 +4,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-func commands() []*cobra.Command {
-	return []*cobra.Command{newPlan(), newProbe()}
+func groups() []commandGroup {
+	return []commandGroup{{"Choose", []*cobra.Command{newPlan(), newProbe()}}}
 }

@@ -31,7 +31,7 @@ connection, and with data in flight.
     none        of a program that does not ask for keepalive
 
 The sysctls are those of the network namespace that the command runs in.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return printDefaults(c.Context(), term.New(c.OutOrStdout()))
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -65,7 +66,7 @@ namespace. A socket that is opened or closed meanwhile may be missing.`,
   keepalive ls --command postgres --remote 10.0.0.0/8
   keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
   keepalive ls --suspect --watch 1s`,
-		Args: l.selection.args(cobra.NoArgs),
+		Args: l.selection.args(noArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return l.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
@@ -73,7 +74,6 @@ namespace. A socket that is opened or closed meanwhile may be missing.`,
 	l.selection.addFlags(c.Flags())
 	c.Flags().BoolVar(&l.json, "json", false, "print an object for each socket")
 	c.Flags().DurationVar(&l.watch, "watch", 0, "show it every `INTERVAL`, on a terminal in place")
-	c.MarkFlagsMutuallyExclusive("json", "watch")
 	return c
 }
 
@@ -95,6 +95,8 @@ type ls struct {
 
 func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 	switch {
+	case l.json && l.watch != 0:
+		return usageError{errors.New("--json and --watch exclude each other, want one of them")}
 	case l.watch < 0:
 		return usageError{fmt.Errorf("--watch is %v, want a duration above zero, such as 1s", l.watch)}
 	case l.watch > 0:

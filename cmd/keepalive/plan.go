@@ -37,7 +37,7 @@ slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
 instead, which needs Linux 6.15.`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			policy, err := keepalive.Plan(target)
 			if err != nil {

@@ -248,19 +248,33 @@ func TestPlanWrongUsage(t *testing.T) {
 		"plan":                            "this demands nothing, want --detect, --idle-limit or both",
 		"plan --detect 1s":                "--detect is 1s, want 4.5s or more",
 		"plan --idle-limit 1s":            "--idle-limit is 1s, want more than 2.25s",
-		"plan --detect 45":                `invalid argument "45" for "--detect" flag`,
+		"plan --detect 45":                `--detect is "45", want a duration with a unit, such as 45s`,
 		"plan --detect 45s --slow-reads":  "--slow-reads without --unacked",
-		"plan --detect 45s now":           `unknown command "now" for "keepalive plan"`,
+		"plan --detect 45s now":           `unexpected argument "now", want: keepalive plan [FLAG...]`,
 		"ls --hang 10m":                   `unexpected argument "10m", want --hang=10m for a limit`,
 		"set --hang 10m off":              `unexpected argument "10m", want --hang=10m for a limit`,
 		"set --hang 10m":                  `unexpected argument "10m", want --hang=10m for a limit`,
-		"ls 10m":                          `unknown command "10m" for "keepalive ls"`,
+		"ls 10m":                          `unexpected argument "10m", want: keepalive ls [FLAG...]`,
 		"ls --watch -1s":                  "--watch is -1s, want a duration above zero",
-		"ls --watch 1s --json":            "if any flags in the group [json watch] are set none of the others can be",
-		"ls now":                          `unknown command "now" for "keepalive ls"`,
-		"defaults now":                    `unknown command "now" for "keepalive defaults"`,
-		"nonsense":                        `unknown command "nonsense" for "keepalive"`,
-		"plan --detect 45s --idle-limit=": `invalid argument "" for "--idle-limit" flag`,
+		"ls --watch 1s --json":            "--json and --watch exclude each other, want one of them",
+		"ls now":                          `unexpected argument "now", want: keepalive ls [FLAG...]`,
+		"ls --nonsense":                   "there is no flag --nonsense",
+		"ls -x":                           "there is no flag -x",
+		"ls --=x":                         "--=x is no flag, want one such as --help",
+		"ls --pid abc":                    `--pid is "abc", want a whole number`,
+		"ls --pid 99999999999999999999":   `--pid is "99999999999999999999", want a whole number`,
+		"ls --local nonsense":             `--local: "nonsense" is no address`,
+		"set":                             "POLICY is missing, want: keepalive set [FLAG...] POLICY",
+		"set off idle=1s":                 `unexpected argument "idle=1s", want: keepalive set [FLAG...] POLICY`,
+		"set --dry-run=perhaps off":       `--dry-run is "perhaps", want true or false`,
+		"defaults now":                    `unexpected argument "now", want: keepalive defaults [FLAG...]`,
+		"nonsense":                        `there is no command "nonsense", want one of attach, `,
+		"help nonsense":                   `there is no command "nonsense", want one of attach, `,
+		"help ls nonsense":                `there is no command "ls nonsense"`,
+		"completion nonsense":             `there is no command "completion nonsense", want one of bash, `,
+		"completion bash now":             `unexpected argument "now", want: keepalive completion bash`,
+		"plan --detect":                   "--detect has no value, want a duration such as 10m",
+		"plan --detect 45s --idle-limit=": `--idle-limit is "", want a duration such as 10m`,
 	} {
 		r := runCommand(t, strings.Fields(args)...)
 		assert.Equal(t, exitUsage, r.code, args)
@@ -274,7 +288,7 @@ func TestPlanWrongUsage(t *testing.T) {
 			assert.LessOrEqual(t, len(strings.TrimSuffix(line, "\n")), 80, line)
 		}
 	}
-	for _, args := range []string{"", "--help", "help ls", "ls --help", "completion bash"} {
+	for _, args := range []string{"", "--help", "help ls", "ls --help", "completion", "completion bash", "help completion bash"} {
 		r := runCommand(t, strings.Fields(args)...)
 		assert.Equal(t, exitDone, r.code, args)
 		assert.NotEmpty(t, r.stdout, args)

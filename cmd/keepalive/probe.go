@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,32 +24,32 @@ func newProbe() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "probe HOST:PORT",
 		Short: "Measure how long the path to a server keeps an idle connection",
-		Long: `Probe finds out after what time a firewall, NAT or balancer on the path to a
-server forgets an idle connection, against any TCP server and without sending it
-a byte. It opens a few connections, leaves each alone for a different time, and
-then asks the path by a keepalive probe. At the end it prints the answer, and
-the policy that keeps the path.
+		Long: `Probe measures how long a firewall, NAT or load balancer on the path to a server
+keeps an idle connection. It works with any TCP server and sends it no data. It
+opens a few connections, leaves each idle for a different time, and then sends a
+keepalive probe. At the end it prints the result, and a policy that keeps the
+path open.
 
-It says first how long it takes, on stderr with --json: mostly 1.2 to 1.9 times
-what it finds. Ctrl-C ends it, and it prints what is known by then. On a
-terminal it shows the connections: how long each has been idle, and when it is
-asked. In a pipe it prints a line for each answer.
+Once it is connected it prints how long it takes, on stderr with --json: mostly
+1.2 to 1.9 times what it finds. Ctrl-C ends it early, and it prints the result
+so far. On a terminal it shows how long each connection has been idle and when
+the next probe is due. In a pipe it prints a line for each result.
 
 --json prints one object at the end. Its durations are numbers of seconds:
 
     remote          address of the server
     verdict         found, nothing lost, server closes, server sends, varies,
-                    never answers; empty where it was ended early
-    survived, lost  longest idle time that survived, shortest that was lost, or
-                    null
-    after           of "server closes" and "server sends": its period, or null
-    policy          that keeps the path, or null
-    samples         idle, outcome, probes, rtt of each question
+                    never answers; empty if the measurement was ended early
+    survived, lost  longest idle time that survived and shortest that was lost,
+                    null for none
+    after           period of "server closes" and "server sends", else null
+    policy          a policy that keeps the path open, null for none
+    samples         idle, outcome, probes, rtt of each sample
 
-The exit code is 1 if no idle time is known to survive, or it was ended early.`,
+The exit code is 1 if no connection survived, or if probe was ended early.`,
 		Example: `  keepalive probe primary.example:5432
   keepalive probe --max 10m --precision 5s 192.0.2.1:443`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("HOST:PORT"),
 		RunE: func(c *cobra.Command, args []string) error {
 			p.out, p.stderr = term.New(c.OutOrStdout()), c.ErrOrStderr()
 			return p.run(c.Context(), args[0])
@@ -79,21 +80,24 @@ func (p *probeCommand) run(ctx context.Context, address string) error {
 		_, err := pathidle.Measure(ctx, "tcp", address, &p.options) // says what is wrong
 		return usageError{inFlags(err)}
 	}
-	begin := fmt.Sprintf("Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, duration.Format(longest))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	view := &progressView{out: p.out, lost: cancel, begin: fmt.Sprintf(
+		"Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, duration.Format(longest))}
 	if p.json {
-		fmt.Fprint(p.stderr, begin)
-		r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
+		view.out, view.lost, view.quiet = term.Output{Writer: p.stderr}, func() {}, true
+	}
+	view.print("Connecting to " + address + ".\n")
+	p.options.Progress = view.update
+	stop := view.start()
+	r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
+	stop()
+	if p.json {
 		if err := p.printJSON(r); err != nil {
 			return err
 		}
 		return ending(ctx, r, err)
 	}
-	fmt.Fprint(p.out, begin)
-	picture := &progressView{out: p.out, since: time.Now()}
-	p.options.Progress = picture.update
-	stop := picture.start()
-	r, err := pathidle.Measure(ctx, "tcp", address, &p.options)
-	stop()
 	if err != nil && ctx.Err() == nil && r.Survived == 0 && r.Lost == 0 {
 		return err
 	}
@@ -183,22 +187,49 @@ func (p *probeCommand) printJSON(r pathidle.Result) error {
 // A progressView shows a measurement that goes on.
 type progressView struct {
 	out   term.Output
-	since time.Time // the last update
+	lost  func() // called when the output can no longer be written
+	begin string // printed when the first connection is open
+	quiet bool   // print nothing but that
 
-	mu    sync.Mutex
-	last  *pathidle.Progress
-	lines int // of the picture on the terminal
+	mu        sync.Mutex
+	connected bool
+	last      *pathidle.Progress
+	since     time.Time // the last update
+	lines     int       // of the picture on the terminal
 }
 
 // update takes note of what has happened. In a pipe it prints it.
+//
+// How long the measurement takes is printed when a connection is open. It begins
+// then, however long addresses that do not answer have delayed it.
 func (l *progressView) update(p pathidle.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.since = &p, time.Now()
-	if l.out.Terminal {
+	if !l.connected && slices.ContainsFunc(p.Conns, isOpen) {
+		l.connected = true
+		l.print(l.begin)
+	}
+	switch {
+	case l.quiet:
+	case l.out.Terminal:
 		l.draw()
-	} else if p.Sample != nil {
-		fmt.Fprintln(l.out, sampleText(*p.Sample)+"; "+bracket(p))
+	case p.Sample != nil:
+		l.print(sampleText(*p.Sample) + "; " + bracket(p) + "\n")
+	}
+}
+
+func isOpen(c pathidle.Conn) bool {
+	switch c.State {
+	case pathidle.StateIdle, pathidle.StateAsked, pathidle.StateDoubtful:
+		return true
+	}
+	return false
+}
+
+func (l *progressView) print(text string) {
+	if _, err := io.WriteString(l.out, text); err != nil {
+		l.lost()
 	}
 }
 
@@ -232,7 +263,7 @@ func (l *progressView) start() (stop func()) {
 
 // draw draws the picture in place of the one before.
 func (l *progressView) draw() {
-	if l.last == nil {
+	if l.last == nil || !l.connected { // no connection is open yet
 		return
 	}
 	lines := searchLines(*l.last, time.Since(l.since), l.out)
@@ -244,7 +275,7 @@ func (l *progressView) draw() {
 		b.WriteString(term.Cut(line, l.out.Width) + "\x1b[K\n")
 	}
 	l.lines = len(lines)
-	io.WriteString(l.out, b.String())
+	l.print(b.String())
 }
 
 // searchLines draws a search that has gone on for a while since p: a bar for
@@ -262,8 +293,7 @@ func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []st
 	for i, c := range p.Conns {
 		idle, bar := "", ""
 		style := stateStyle(c.State)
-		switch c.State {
-		case pathidle.StateIdle, pathidle.StateAsked, pathidle.StateDoubtful:
+		if isOpen(c) {
 			idle = duration.Format((now - c.Since).Truncate(100 * time.Millisecond))
 			done := min(columns, width(now-c.Since))
 			bar = out.Paint(style, strings.Repeat("━", done))

@@ -65,7 +65,7 @@ func TestProbe(t *testing.T) {
 	}
 
 	require.Equal(t, exitDone, asJSON.code, asJSON.stderr)
-	assert.Regexp(t, `^Measuring the path to .*\.\nThis takes mostly 1\.2 to 1\.9 times what it finds, and 1m\d+s at most\.\n$`, asJSON.stderr)
+	assert.Regexp(t, `^Connecting to .*\.\nMeasuring the path to .*\.\nThis takes mostly 1\.2 to 1\.9 times what it finds, and 1m\d+s at most\.\n$`, asJSON.stderr)
 	var m measured
 	require.NoError(t, json.Unmarshal([]byte(asJSON.stdout), &m))
 	assert.Equal(t, address, m.Remote)
@@ -82,9 +82,9 @@ func TestProbe(t *testing.T) {
 
 	require.Equal(t, exitDone, plain.code, plain.stderr)
 	lines := strings.Split(plain.stdout, "\n")
-	assert.Equal(t, "Measuring the path to "+address+".", lines[0])
-	assert.Regexp(t, `^This takes mostly 1\.2 to 1\.9 times what it finds, and 1m\d+s at most\.$`, lines[1])
-	assert.Regexp(t, `^idle for .*s: answered after .*s; kept for .*s, nothing lost yet$`, lines[2])
+	assert.Equal(t, []string{"Connecting to " + address + ".", "Measuring the path to " + address + "."}, lines[:2])
+	assert.Regexp(t, `^This takes mostly 1\.2 to 1\.9 times what it finds, and 1m\d+s at most\.$`, lines[2])
+	assert.Regexp(t, `^idle for .*s: answered after .*s; kept for .*s, nothing lost yet$`, lines[3])
 	assert.Regexp(t, `\nidle for .*; kept for .*, lost after .*\n`, plain.stdout)
 	assert.Regexp(t, `\nThe path forgets a connection that is idle for .*s to .*s\.\nPolicy that keeps it: idle=.*,interval=1s,count=3\n$`, plain.stdout)
 	assert.NotContains(t, plain.stdout, "\x1b")
@@ -120,7 +120,7 @@ func TestProbeRefused(t *testing.T) {
 	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stderr, syscall.ECONNREFUSED.Error())
 	for args, want := range map[string]string{
-		"probe":                                "accepts 1 arg(s), received 0",
+		"probe":                                "HOST:PORT is missing, want: keepalive probe [FLAG...] HOST:PORT",
 		"probe 127.0.0.1":                      "address 127.0.0.1: missing port in address, want HOST:PORT such as primary.example:5432",
 		"probe --json 127.0.0.1":               "address 127.0.0.1: missing port in address, want HOST:PORT",
 		"probe 127.0.0.1:":                     "address 127.0.0.1:: missing host or port, want HOST:PORT",
@@ -131,13 +131,36 @@ func TestProbeRefused(t *testing.T) {
 		"probe --precision 1ms 127.0.0.1:1":    "--precision is 1ms, want 1s or more",
 		"probe --connections -1 127.0.0.1:1":   "--connections is -1, want 1 or more",
 		"probe --max 1ms --json 127.0.0.1:1":   "--max is 1ms, want 1s or more",
-		"probe --max forever 127.0.0.1:1":      `invalid argument "forever" for "--max" flag`,
-		"probe --nonsense 127.0.0.1:1 --json ": "unknown flag: --nonsense",
+		"probe --max forever 127.0.0.1:1":      `--max is "forever", want a duration such as 10m`,
+		"probe --nonsense 127.0.0.1:1 --json ": "there is no flag --nonsense",
 	} {
 		r := runCommand(t, strings.Fields(args)...)
 		assert.Equal(t, exitUsage, r.code, args)
 		assert.Contains(t, r.stderr, want)
 		assert.NotContains(t, r.stdout+r.stderr, "Measuring", args)
+	}
+}
+
+// Until a connection is open there is nothing to draw, and nothing to estimate: an
+// address that does not answer may take any time.
+func TestProbeWhileItConnects(t *testing.T) {
+	t.Parallel()
+	for _, terminal := range []bool{false, true} {
+		var out strings.Builder
+		l := &progressView{out: term.Output{Writer: &out, Terminal: terminal, Width: 80, Height: 24}, begin: "It takes 5s.\n"}
+		p := pathidle.Progress{Conns: []pathidle.Conn{{State: pathidle.StateClosed}, {State: pathidle.StateClosed}}}
+		l.update(p)
+		l.draw()
+		p.Conns[0].State = pathidle.StateConnecting
+		l.update(p)
+		l.draw()
+		assert.Empty(t, out.String())
+		p.Conns[0].State = pathidle.StateIdle
+		l.update(p)
+		l.update(p)
+		assert.True(t, strings.HasPrefix(out.String(), "It takes 5s.\n"), out.String())
+		assert.Equal(t, 1, strings.Count(out.String(), "It takes"))
+		assert.Equal(t, terminal, strings.Contains(out.String(), "idle"))
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// Exit codes of run where the program does not run, as those of env(1).
+// Exit codes of run where the program does not run, besides exitFailed, as those
+// of env(1).
 const (
-	exitFailed   = 125
 	exitNoExec   = 126 // the program is there, and can't be run
 	exitNotFound = 127
 )

@@ -49,7 +49,7 @@ exit code is 1 where something was refused, or no socket is selected.`,
   keepalive set --hang --dry-run idle=5m
   keepalive set --pid 4711 --remote 10.0.0.0/8:5432 max_rto=2s
   keepalive set --listen --command postgres default`,
-		Args: s.selection.args(cobra.ExactArgs(1)),
+		Args: s.selection.args(oneArg("POLICY")),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if s.change, err = parseChange(args[0]); err != nil {
 				return err

@@ -28,9 +28,12 @@ type Output struct {
 	Width, Height int
 }
 
-// New returns the Output that writes to w.
+// New returns the Output that writes to w, which may be a [Stream].
 func New(w io.Writer) Output {
 	o := Output{Writer: w}
+	if s, ok := w.(*Stream); ok {
+		w = s.w
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return o
