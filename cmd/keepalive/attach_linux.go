@@ -4,68 +4,127 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
 )
 
 func newAttach() *cobra.Command {
-	var group string
-	var allowMPTCP bool
+	var target attachTarget
+	var allowMPTCP, dryRun bool
 	c := &cobra.Command{
-		Use:   "attach --cgroup PATH POLICY",
-		Short: "Hold the TCP connections of a control group to a policy",
-		Long: `Attach has eBPF hold the TCP connections of a control group that is there, such
-as that of a service, and of the groups below it, to the policy: each from the
-moment that it is established, whatever the program itself sets. What the policy
-leaves out stays the program's own.
+		Use:   "attach POLICY",
+		Short: "Hold the TCP connections of a service or container to a policy",
+		Long: `Attach uses eBPF to hold the TCP connections of an existing control group, and
+of the groups below it, to the policy. Each connection gets the policy when it
+is established. When the program sets an option of the policy, the value of the
+policy is set instead. Options that the policy leaves out stay under the control
+of the program.
 
-Connections that are open, and listening sockets that came from elsewhere, as
-from systemd, are set once, as keepalive set does, and printed.
+Exactly one of these flags selects the group:
 
-PATH is the directory of the group, or what systemctl show --value -p
-ControlGroup prints of a unit that runs. Attach stays until it is interrupted.
-Connections then keep what they hold, programs may change it, and new
-connections are theirs. It exits with 1 where an open connection was refused,
-and when the group is removed, as when the service stops: it has to be attached
-again.
+    --unit NAME     the group of a unit of systemd, such as redis-server
+    --pid P         the group of the process P, such as that of a container
+    --cgroup PATH   a directory of cgroup v2, or a path as in /proc/P/cgroup
+    --all           the root, with every process of the machine or container
 
-It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the connections
-that are open what keepalive set takes. See docs/run.md.`,
-		Example: `  keepalive attach --cgroup /system.slice/redis-server.service idle=60s,count=3`,
-		Args:    oneArg("POLICY"),
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			a := attachCommand{allowMPTCP: allowMPTCP}
-			if a.change, err = parseEnforced(args[0]); err != nil {
+Attach first prints the path of the group and how many processes and open
+connections it has. With --dry-run it prints that and changes nothing.
+
+Connections that are open are set once, as by "keepalive set", and so are
+listening sockets, whatever group they were made in. What is set is printed.
+
+Attach runs until it is interrupted. Connections then keep their values,
+programs may change them, and new connections get no policy. The exit code is 1
+if a socket could not be set, and when the group is removed. That happens when
+a service stops: attach again when it has started.
+
+Attach needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the open
+connections the rights that "keepalive set" needs. See docs/run.md.`,
+		Example: `  keepalive attach --unit redis-server idle=60s,interval=5s,count=3
+  keepalive attach --pid "$(docker inspect -f '{{.State.Pid}}' web)" --dry-run idle=60s`,
+		Args: oneArg("POLICY"),
+		RunE: func(c *cobra.Command, args []string) error {
+			change, err := parseEnforced(args[0])
+			if err != nil {
 				return err
 			}
-			a.setCommand = setCommand{change: a.change, guarded: true, out: term.New(c.OutOrStdout()), stderr: c.ErrOrStderr()}
+			a := attachCommand{allowMPTCP: allowMPTCP, dryRun: dryRun, change: change}
+			a.setCommand = setCommand{change: change, guarded: true, out: term.New(c.OutOrStdout()), stderr: c.ErrOrStderr()}
+			group, err := target.open(c.Flags().Changed)
+			if err != nil {
+				return err
+			}
+			defer group.Close()
 			return a.run(c.Context(), group)
 		},
 	}
-	c.Flags().StringVar(&group, "cgroup", "", "the control group `PATH`")
-	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "let programs use MPTCP: subflows may lack the policy")
-	c.MarkFlagRequired("cgroup")
+	c.Flags().StringVar(&target.path, "cgroup", "", "the control group `PATH`")
+	c.Flags().IntVar(&target.pid, "pid", 0, "the control group of the process `P`")
+	c.Flags().StringVar(&target.unit, "unit", "", "the control group of the systemd unit `NAME`")
+	c.Flags().BoolVar(&target.all, "all", false, "the root: every process of the machine or container")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be selected")
+	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "let programs use MPTCP, whose subflows may lack the policy")
 	return c
+}
+
+// An attachTarget is what flags say of the group that is meant.
+type attachTarget struct {
+	path string
+	pid  int
+	unit string
+	all  bool
+}
+
+// open opens the group. Given reports whether a flag is given.
+func (t attachTarget) open(given func(flag string) bool) (*cgroup.Group, error) {
+	var flags []string
+	for _, flag := range []string{"cgroup", "pid", "unit"} {
+		if given(flag) {
+			flags = append(flags, flag)
+		}
+	}
+	if t.all {
+		flags = append(flags, "all")
+	}
+	switch {
+	case len(flags) == 0:
+		return nil, usageError{errors.New("no control group is selected, want one of --unit, --pid, --cgroup and --all")}
+	case len(flags) > 1:
+		return nil, usageError{fmt.Errorf("--%s and --%s exclude each other, want one of --unit, --pid, --cgroup and --all", flags[0], flags[1])}
+	}
+	switch flags[0] {
+	case "cgroup":
+		return cgroup.Open(t.path)
+	case "unit":
+		return cgroup.OfUnit(t.unit)
+	case "all":
+		return cgroup.Root()
+	}
+	if t.pid <= 0 {
+		return nil, usageError{fmt.Errorf("--pid is %d, want the id of a process that runs", t.pid)}
+	}
+	return cgroup.OfProcess(t.pid)
 }
 
 // An attachCommand is what the command is told to do.
 type attachCommand struct {
 	change     change
 	allowMPTCP bool
+	dryRun     bool
 	setCommand setCommand // of the connections that are open
 }
 
-func (a *attachCommand) run(ctx context.Context, path string) error {
-	group, err := cgroup.Open(path)
-	if err != nil {
+func (a *attachCommand) run(ctx context.Context, group *cgroup.Group) error {
+	if err := a.describe(ctx, group); err != nil || a.dryRun {
 		return err
 	}
-	defer group.Close()
 	own, err := cgroup.Own()
 	if err != nil {
 		return err
@@ -79,16 +138,57 @@ func (a *attachCommand) run(ctx context.Context, path string) error {
 		return err
 	}
 	defer attachment.Close()
-	fmt.Fprintf(a.setCommand.out, "New connections of %s hold %v until this command ends.\n", path, a.change.policy)
+	fmt.Fprintf(a.setCommand.out, "New connections of %s hold %v until this command ends.\n", group.Path(), a.change.policy)
 	refused := a.setOpen(ctx, group)
 	if _, ok := errors.AsType[exitCode](refused); !ok && refused != nil {
 		return refused
 	}
 	if !awaitEnd(ctx, group) {
-		return fmt.Errorf("cgroup %s has been removed, as when its service stops: attach again when it is back", path)
+		return fmt.Errorf("cgroup %s has been removed, as when its service stops: attach again when it is back", group.Path())
 	}
 	fmt.Fprintln(a.setCommand.out, "Stopped: connections keep what they hold, and new ones are the program's own.")
 	return refused
+}
+
+// describe prints what the group has.
+func (a *attachCommand) describe(ctx context.Context, group *cgroup.Group) error {
+	pids, err := group.Processes()
+	if err != nil {
+		return err
+	}
+	members := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		members[pid] = true
+	}
+	f, err := sockets.Find()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	isMember := func(p sockets.Process) bool { return members[p.PID] }
+	open := 0
+	for s := range f.All(isMember) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if s.Status.Open {
+			open++
+		}
+	}
+	what := fmt.Sprintf("%s: %s, %s", group.Path(), count(len(members), "process", "processes"), count(open, "open connection", "open connections"))
+	refusals := slices.DeleteFunc(f.Refusals(), func(r sockets.Refusal) bool { return !isMember(r.Process) })
+	for _, line := range refusalLines(refusals) {
+		what += "; " + line
+	}
+	fmt.Fprintln(a.setCommand.out, what+".")
+	return nil
+}
+
+func count(n int, one, more string) string {
+	if n == 1 {
+		more = one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // setOpen sets the sockets of the group's processes. Those that do not belong to

@@ -91,7 +91,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "keepalive",
+		Use:   "keepalive COMMAND",
 		Short: "See and tune TCP keepalive in running programs",
 		Long: `Keepalive shows the TCP keepalive policy of the sockets that running programs
 hold and how long a dead peer goes unnoticed. It changes the policy while the
@@ -112,8 +112,9 @@ wrong usage included.`,
 			context.AfterFunc(ctx, stop) // a second signal ends the program at once
 			c.SetContext(ctx)
 		},
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:         true,
+		SilenceUsage:          true,
+		DisableFlagsInUseLine: true,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(usageTemplate)

@@ -11,7 +11,7 @@ import (
 )
 
 const usageTemplate = `Usage:
-  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND{{else}}{{.UseLine}}{{end}}{{if .HasExample}}
+  {{.UseLine}}{{if .HasExample}}
 
 Examples:
 {{.Example}}{{end}}{{$commands := .Commands}}{{range $group := .Groups}}
@@ -50,6 +50,7 @@ func addOwn(root *cobra.Command) {
 		if c.Name() != "completion" {
 			continue
 		}
+		c.Use, c.DisableFlagsInUseLine = "completion SHELL", true
 		c.Short = "Print a script that completes commands and flags in a shell"
 		c.Args, c.RunE = unknownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
 		for _, shell := range c.Commands() {

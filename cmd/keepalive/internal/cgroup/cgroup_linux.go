@@ -10,10 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,49 +22,6 @@ type Group struct {
 	dir    *os.Root
 	parent *os.Root // nil but for a group that New made
 	name   string   // below parent
-}
-
-// Own returns the group of the calling process.
-func Own() (*Group, error) {
-	path, err := ownPath()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := openBelowMount(path)
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %s of this process: %w", path, err)
-	}
-	return &Group{path: path, dir: dir}, nil
-}
-
-const wantPath = ", want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"
-
-// Open returns the group that path names. It is the group's directory, or the
-// path that /proc/PID/cgroup and systemctl show --value -p ControlGroup print. The
-// latter prints nothing of a unit that is not running, which is not the root.
-func Open(path string) (*Group, error) {
-	if path == "" {
-		return nil, errors.New("the path of the cgroup is empty, as systemctl shows that of a unit that is not running" + wantPath)
-	}
-	var fs unix.Statfs_t
-	noFile := unix.Statfs(path, &fs)
-	var dir *os.Root
-	var err error
-	if noFile == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		dir, err = os.OpenRoot(path)
-	} else {
-		dir, err = openBelowMount(filepath.Join("/", path))
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = errors.New("it does not exist" + wantPath)
-		if noFile == nil {
-			err = errors.New("it is not of cgroup v2" + wantPath)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w", path, err)
-	}
-	return &Group{path: path, dir: dir}, nil
 }
 
 // New makes a group below g.
@@ -101,7 +56,7 @@ func (g *Group) explain(err error) error {
 	return err
 }
 
-// Path returns the path as in /proc/PID/cgroup, or as given to Open.
+// Path returns the path as in /proc/PID/cgroup, or the directory given to Open.
 func (g *Group) Path() string { return g.path }
 
 // Directory opens the group's directory.
@@ -186,19 +141,6 @@ func (g *Group) Remove() error {
 		}
 	}
 	return g.Close()
-}
-
-func ownPath() (string, error) {
-	text, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(text)) {
-		if path, ok := strings.CutPrefix(line, "0::"); ok {
-			return strings.TrimSuffix(path, "\n"), nil
-		}
-	}
-	return "", errors.New("this kernel has no cgroup v2")
 }
 
 // IsGone reports whether somebody has removed the group.

@@ -113,25 +113,91 @@ func TestOpen(t *testing.T) {
 	t.Parallel()
 	g := cgrouptest.New(t)
 	cmd := sleeper(t, g)
-	for _, path := range []string{g.Path(), g.Path()[1:], g.Path() + "/", directory(t, g)} {
+	dir := directory(t, g)
+	working, err := os.Getwd()
+	require.NoError(t, err)
+	relative, err := filepath.Rel(working, dir)
+	require.NoError(t, err)
+	for path, want := range map[string]string{
+		g.Path():                          g.Path(),
+		g.Path() + "/":                    g.Path(),
+		"/" + g.Path():                    g.Path(),
+		dir:                               dir,
+		relative:                          dir,
+		dir + "/../" + filepath.Base(dir): dir,
+	} {
 		same, err := cgroup.Open(path)
 		require.NoError(t, err, path)
+		assert.Equal(t, want, same.Path())
 		pids, err := same.Processes()
 		assert.NoError(t, err, path)
 		assert.Equal(t, []int{cmd.Process.Pid}, pids, path)
 		same.Close()
 	}
-	root, err := cgroup.Open("/")
-	require.NoError(t, err)
-	assert.False(t, root.IsGone())
-	root.Close()
 	for path, want := range map[string]string{
-		"/nonesuch.slice": "cgroup /nonesuch.slice: it does not exist, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints",
-		t.TempDir():       "it is not of cgroup v2",
-		"":                "the path of the cgroup is empty",
-		"/../nonesuch":    "it does not exist",
+		"/nonesuch.slice":                  "cgroup /nonesuch.slice: it does not exist, want a directory of cgroup v2, or a path as in /proc/PID/cgroup, such as /system.slice/redis-server.service",
+		t.TempDir():                        "it is not of cgroup v2",
+		"/etc/passwd":                      "it is not of cgroup v2",
+		"":                                 "the path of the cgroup is empty",
+		g.Path()[1:]:                       "it is neither absolute nor a directory of cgroup v2",
+		filepath.Join(dir, "cgroup.procs"): "not a directory",
+		"/../nonesuch":                     "it lies outside of this cgroup namespace",
+		g.Path() + "/x/..":                 "it has . or .. in it",
 	} {
 		_, err := cgroup.Open(path)
+		assert.ErrorContains(t, err, want, path)
+	}
+}
+
+// Nothing but Root opens the root: a path that a script has put together easily
+// leads there.
+func TestOpenNeverOpensTheRoot(t *testing.T) {
+	t.Parallel()
+	g := cgrouptest.New(t)
+	root, err := cgroup.Root()
+	require.NoError(t, err)
+	defer root.Close()
+	assert.False(t, root.IsGone())
+	mount := directory(t, root)
+	for _, path := range []string{"/", "//", "///", mount, mount + "/", directory(t, g) + "/..", "/proc/self/fd/" + fmt.Sprint(cgrouptest.Directory(t, root).Fd())} {
+		_, err := cgroup.Open(path)
+		assert.ErrorContains(t, err, "it is the root, which holds every process, want --all for that", path)
+	}
+	for _, path := range []string{".", "./", "..", "../..", "../../../../../../../../..", "tmp", g.Path() + "/..", "/.", "/..", "/../..", "/./"} {
+		_, err := cgroup.Open(path)
+		assert.Error(t, err, path)
+	}
+}
+
+func TestOfProcess(t *testing.T) {
+	t.Parallel()
+	g := cgrouptest.New(t)
+	cmd := sleeper(t, g)
+	same, err := cgroup.OfProcess(cmd.Process.Pid)
+	require.NoError(t, err)
+	defer same.Close()
+	assert.Equal(t, g.Path(), same.Path())
+	end(cmd)
+	_, err = cgroup.OfProcess(cmd.Process.Pid)
+	assert.EqualError(t, err, fmt.Sprintf("there is no process %d", cmd.Process.Pid))
+	if name, err := os.ReadFile("/proc/2/comm"); err == nil && string(name) == "kthreadd\n" { // which never leaves the root
+		_, err = cgroup.OfProcess(2)
+		assert.ErrorContains(t, err, "process 2 is in the root of cgroup v2")
+	}
+}
+
+func TestOfUnit(t *testing.T) {
+	t.Parallel()
+	cgrouptest.New(t)
+	for name, want := range map[string]string{
+		"nonesuch":       "unit nonesuch.service has no group of cgroup v2: it is not running, or its systemd uses cgroup v1 alone",
+		"nonesuch.slice": "unit nonesuch.slice has no group",
+		"nonesuch.timer": "unit nonesuch.timer.service has no group",
+		"":               `"" is no unit of systemd, want a name such as redis-server or user.slice`,
+		"../x":           `"../x" is no unit of systemd`,
+		"-.slice":        "unit -.slice: it is the root",
+	} {
+		_, err := cgroup.OfUnit(name)
 		assert.ErrorContains(t, err, want)
 	}
 }

@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var errOutside = errors.New("it lies outside of this cgroup namespace")
+
 // openBelowMount opens the directory of a group by its path in
 // /proc/PID/cgroup: where cgroup v2 is mounted, or else in a mount of its own,
 // which nobody else sees.
 func openBelowMount(path string) (*os.Root, error) {
-	if strings.HasPrefix(path, "/..") {
-		return nil, errors.New("it lies outside of this cgroup namespace")
+	if path == "/.." || strings.HasPrefix(path, "/../") {
+		return nil, errOutside
 	}
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

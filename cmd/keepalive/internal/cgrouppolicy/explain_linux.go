@@ -12,10 +12,17 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/credentials"
 )
 
+// errTooMany is E2BIG of BPF_LINK_CREATE. The limit is BPF_CGROUP_MAX_PROGS of
+// kernel/bpf/cgroup.c, for each kind of program.
+var errTooMany = errors.New("64 programs of one kind are attached to the cgroup, and the kernel allows no more: " +
+	"end another keepalive attach on it (bpftool cgroup show lists the programs)")
+
 // explain says what an error of eBPF comes from, and what to do about it.
 func explain(err error) error {
 	verifier, refused := errors.AsType[*ebpf.VerifierError](err)
 	switch {
+	case errors.Is(err, errTooMany):
+		return fmt.Errorf("eBPF: %w", err)
 	case refused && len(verifier.Log) > 0: // its errno is often EACCES
 		return fmt.Errorf("eBPF: the verifier of this kernel refuses a program, which is a defect of keepalive: %w", verifier)
 	case errors.Is(err, os.ErrPermission):

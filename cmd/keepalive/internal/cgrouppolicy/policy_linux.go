@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/seed-7be6acb7/keepalive"
+	"golang.org/x/sys/unix"
 )
 
 // An Attachment is a policy that is in force.
@@ -49,6 +50,9 @@ func (a *Attachment) attach(group *os.File, spec *ebpf.ProgramSpec) error {
 	}
 	defer program.Close() // the link holds it
 	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(group.Fd()), Program: program, Attach: spec.AttachType})
+	if errors.Is(err, unix.E2BIG) {
+		return errTooMany
+	}
 	if err != nil {
 		return err
 	}

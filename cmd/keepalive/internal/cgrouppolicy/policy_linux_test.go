@@ -381,3 +381,30 @@ func TestInvalid(t *testing.T) {
 	assert.ErrorContains(t, err, "Idle")
 	assert.ErrorContains(t, cgrouppolicy.Check(cgrouptest.Directory(t, g), c), "Idle")
 }
+
+// The kernel allows 64 programs of a kind on a group. The next attachment names
+// that limit, leaves nothing attached, and is possible once another has ended.
+func TestAttachTooOften(t *testing.T) {
+	t.Parallel()
+	group := cgrouptest.Directory(t, cgrouptest.New(t))
+	attach := func() (*cgrouppolicy.Attachment, error) {
+		return cgrouppolicy.Attach(group, keepalive.Config{Idle: time.Minute}, false)
+	}
+	var all []*cgrouppolicy.Attachment
+	defer func() {
+		for _, a := range all {
+			a.Close()
+		}
+	}()
+	for range 64 {
+		a, err := attach()
+		require.NoError(t, err)
+		all = append(all, a)
+	}
+	_, err := attach()
+	assert.EqualError(t, err, "eBPF: 64 programs of one kind are attached to the cgroup, and the kernel allows no more: "+
+		"end another keepalive attach on it (bpftool cgroup show lists the programs)")
+	require.NoError(t, all[0].Close())
+	all[0], err = attach()
+	assert.NoError(t, err)
+}

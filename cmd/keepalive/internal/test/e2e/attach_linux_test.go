@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func TestAttach(t *testing.T) {
 			cmd := hearing(attaching(t, program.group, enforced))
 			cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 			j := start(t, cmd)
+			assert.Equal(t, program.group.Path()+": 1 process, 2 open connections.", j.line(t))
 			assert.Equal(t, fmt.Sprintf("New connections of %s hold %s until this command ends.", program.group.Path(), enforced), j.line(t))
 			for range 2 {
 				line := j.line(t)
@@ -76,7 +78,7 @@ func TestAttachLeavesTheRest(t *testing.T) {
 			program := start(t, exec.Command(testprogram, "lines", "-tcp"))
 			connections(t, program)
 			j := start(t, attaching(t, program.group, policy))
-			for range 3 {
+			for range 4 {
 				j.line(t)
 			}
 			assert.Equal(t, []string{want, want, want, want}, connections(t, program))
@@ -90,6 +92,7 @@ func TestAttachToRemovedGroup(t *testing.T) {
 	group, err := cgrouptest.New(t).New()
 	require.NoError(t, err)
 	j := start(t, attaching(t, group, enforced))
+	require.Equal(t, group.Path()+": 0 processes, 0 open connections.", j.line(t))
 	require.Contains(t, j.line(t), "until this command ends")
 	require.NoError(t, group.Remove())
 	assert.Empty(t, j.rest(t))
@@ -106,6 +109,7 @@ func TestAttachWithoutRightsToOpenConnections(t *testing.T) {
 	connections(t, program)
 	cmd := asNobody(attaching(t, program.group, enforced), unix.CAP_BPF, unix.CAP_NET_ADMIN)
 	j := start(t, cmd)
+	assert.Regexp(t, ": 1 process, 0 open connections; 1 process could not be looked into .*CAP_SYS_PTRACE", j.line(t))
 	require.Contains(t, j.line(t), "until this command ends")
 	await(t, func() bool { return strings.Contains(j.stderr.String(), "it takes CAP_SYS_PTRACE") })
 	lines := connections(t, program)
@@ -122,7 +126,7 @@ func TestAttachRefused(t *testing.T) {
 	cgrouptest.NeedMount(t)
 	group := cgrouptest.New(t)
 	j := startIn(t, group, asNobody(attaching(t, group, enforced)))
-	assert.Empty(t, j.rest(t))
+	assert.NotContains(t, j.rest(t), "New connections")
 	assert.Equal(t, exitWanting, j.end(t).ExitStatus())
 	assert.Contains(t, j.stderr.String(), "this process lacks CAP_BPF and CAP_NET_ADMIN")
 }
@@ -134,18 +138,111 @@ func TestAttachUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{"default", exitUsage, `"cgroup" not set`},
-		{"--cgroup /", exitUsage, "accepts 1 arg(s)"},
-		{"--cgroup / idle=0", exitUsage, "idle is 0, want a value, or none to leave it to the program"},
-		{"--cgroup / idle=10h", exitUsage, "Idle is 10h0m0s, want 1s to"},
-		{"--cgroup /nonesuch default", exitWanting, "cgroup /nonesuch: it does not exist, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"},
-		{"--cgroup /etc default", exitWanting, "cgroup /etc: it is not of cgroup v2, want a directory of cgroup v2, or what systemctl show --value -p ControlGroup UNIT prints"},
-		{"--cgroup= default", exitWanting, "the path of the cgroup is empty, as systemctl shows that of a unit that is not running"},
+		{"default", exitUsage, "no control group is selected, want one of --unit, --pid, --cgroup and --all"},
+		{"--all", exitUsage, "POLICY is missing, want: keepalive attach [FLAG...] POLICY"},
+		{"--all --pid 1 default", exitUsage, "--pid and --all exclude each other, want one of --unit, --pid, --cgroup and --all"},
+		{"--unit x --cgroup= default", exitUsage, "--cgroup and --unit exclude each other"},
+		{"--all idle=0", exitUsage, "idle is 0, want a value, or none to leave it to the program"},
+		{"--all idle=10h", exitUsage, "Idle is 10h0m0s, want 1s to"},
+		{"--cgroup / default", exitWanting, "cgroup /: it is the root, which holds every process, want --all for that"},
+		{"--cgroup . default", exitWanting, "cgroup .: it is neither absolute nor a directory of cgroup v2"},
+		{"--cgroup ../.. default", exitWanting, "cgroup ../..: it is neither absolute nor a directory of cgroup v2"},
+		{"--cgroup /nonesuch default", exitWanting, "cgroup /nonesuch: it does not exist, want a directory of cgroup v2, or a path as in /proc/PID/cgroup"},
+		{"--cgroup /etc default", exitWanting, "cgroup /etc: it is not of cgroup v2, want a directory of cgroup v2"},
+		{"--cgroup= default", exitWanting, "the path of the cgroup is empty"},
 		{"--cgroup /etc/passwd default", exitWanting, "cgroup /etc/passwd: it is not of cgroup v2"},
+		{"--pid 0 default", exitUsage, "--pid is 0, want the id of a process that runs"},
+		{"--pid= default", exitUsage, `--pid is "", want a whole number`},
+		{"--pid abc default", exitUsage, `--pid is "abc", want a whole number`},
+		{"--pid 2000000000 default", exitWanting, "there is no process 2000000000"},
+		{"--unit nonesuch default", exitWanting, "unit nonesuch.service has no group of cgroup v2: it is not running"},
 	} {
 		j := start(t, command(t, append([]string{"attach"}, strings.Fields(tt.args)...)...))
 		assert.Empty(t, j.rest(t))
 		assert.Equal(t, tt.code, j.end(t).ExitStatus(), tt.args)
 		assert.Contains(t, j.stderr.String(), tt.want)
+	}
+}
+
+// inNamespaceOf has a command run in the group, in a cgroup namespace whose root
+// it is.
+func inNamespaceOf(t testing.TB, g *cgroup.Group, cmd *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd.Args = append([]string{"unshare", "-C", "-m", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/usr/bin/unshare"
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cgrouptest.Start(t, g, cmd)
+	cmd.Wait()
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// node is a group with groups as systemd makes them on the node of a cluster, each
+// with a process, and one process of its own, as all that a machine with cgroup v1
+// has in the root of cgroup v2.
+func node(t testing.TB) (g *cgroup.Group, pids map[string]int) {
+	t.Helper()
+	g = cgrouptest.New(t)
+	root, err := os.Readlink(fmt.Sprint("/proc/self/fd/", cgrouptest.Directory(t, g).Fd()))
+	require.NoError(t, err)
+	pids = make(map[string]int)
+	for _, name := range []string{"", service, container} {
+		require.NoError(t, os.MkdirAll(root+name, 0o755))
+		group, err := cgroup.Open(root + name)
+		require.NoError(t, err)
+		t.Cleanup(func() { group.Close() })
+		cmd := exec.Command("sleep", "300")
+		cgrouptest.Start(t, group, cmd)
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		pids[name] = cmd.Process.Pid
+	}
+	return g, pids
+}
+
+const (
+	service   = "/system.slice/redis-server.service"
+	pod       = "/kubepods.slice/kubepods-pod1.slice"
+	container = pod + "/cri-containerd-2.scope"
+)
+
+// What is selected is printed, and with --dry-run nothing is set.
+func TestAttachDryRun(t *testing.T) {
+	t.Parallel()
+	g, pids := node(t)
+	for args, want := range map[string]string{
+		"--unit redis-server":                 service + ": 1 process, 0 open connections.\n",
+		"--unit kubepods-pod1.slice":          pod + ": 1 process, 0 open connections.\n",
+		fmt.Sprint("--pid ", pids[container]): container + ": 1 process, 0 open connections.\n",
+		"--cgroup " + pod:                     pod + ": 1 process, 0 open connections.\n",
+		"--all":                               "/: 4 processes, 0 open connections.\n",
+	} {
+		out, said, code := inNamespaceOf(t, g, command(t, append(strings.Fields("attach --dry-run idle=61s"), strings.Fields(args)...)...))
+		assert.Equal(t, want, out, args)
+		assert.Zero(t, code, said)
+	}
+
+	program := start(t, exec.Command(testprogram, "lines", "-tcp"))
+	before := connections(t, program)
+	j := start(t, command(t, "attach", "--dry-run", "--pid", fmt.Sprint(program.Process.Pid), enforced))
+	assert.Equal(t, program.group.Path()+": 1 process, 2 open connections.\n", j.rest(t))
+	assert.Zero(t, j.end(t))
+	assert.Equal(t, before, connections(t, program)[:2])
+}
+
+// In a container the root is that of its cgroup namespace, and no path leads there
+// either.
+func TestAttachNeverTakesTheRoot(t *testing.T) {
+	t.Parallel()
+	g, pids := node(t)
+	for _, flag := range []string{
+		"--cgroup=/", "--cgroup=//", "--cgroup=.", "--cgroup=./", "--cgroup=..", "--cgroup=../..", "--cgroup=tmp", "--cgroup=/.", "--cgroup=/..",
+		"--cgroup=" + service + "/../..", "--cgroup=", "--unit=-.slice", "--unit=", fmt.Sprint("--pid=", pids[""]),
+	} {
+		out, said, code := inNamespaceOf(t, g, command(t, "attach", "--dry-run", "idle=61s", flag))
+		assert.Empty(t, out, flag)
+		assert.Equal(t, exitWanting, code, "%s: %s", flag, said)
 	}
 }
