@@ -37,19 +37,21 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run POLICY -- PROGRAM [ARGUMENT...]",
 		Short: "Run a program whose TCP connections hold a policy from birth",
-		Long: `Run starts a program in a control group of its own and has eBPF hold each TCP
-connection of the program, and of those that it starts, to the policy: from
-the moment that it is established, whatever the program itself sets. What the
-policy leaves out stays the program's own.
+		Long: `Run starts a program in a control group of its own and uses eBPF to hold the TCP
+connections of the program, and of the programs that it starts, to the policy.
+Each connection gets the policy when it is established. When a program sets an
+option of the policy, the value of the policy is set instead. Options that the
+policy leaves out stay under the control of the program.
 
-Signals that run gets are passed on to the program, but for those that stop a
-process, as SIGTSTP does. Run waits until no process is left in the group, and
-then ends as the program ended: with its exit code, or by the same signal. It
-exits with 125 where it fails itself, with 126 where the program can't be run
-and with 127 where there is none.
+Signals sent to run are passed on to the program, except those that stop a
+process, such as SIGTSTP, and a few that Go's runtime keeps: see docs/run.md.
+Run waits until no process is left in the group. Then it ends as the program
+ended, with the same exit code or by the same signal. The exit code is 125 if
+run fails or is used wrongly, 126 if the program can't be run, and 127 if it is
+not found.
 
-It takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. The program gets none of
-them, unless root runs it as root. See docs/run.md.`,
+Run needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. It does not pass them on
+to the program, unless both run as root.`,
 		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example
   keepalive run --user redis default -- redis-server /etc/redis/redis.conf`,
 		Args:             r.parse,
@@ -63,8 +65,8 @@ them, unless root runs it as root. See docs/run.md.`,
 			return exitCodeOf(err)
 		},
 	}
-	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP: subflows may lack the policy")
-	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, in its groups")
+	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP, whose subflows may lack the policy")
+	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, with its groups")
 	return c
 }
 

@@ -13,8 +13,12 @@ import (
 type Signals chan os.Signal
 
 // Catch keeps signals until [Signals.Run] passes them on. It leaves alone those
-// that stop this process, and those by which the kernel tells about it: SIGTSTP,
-// SIGTTIN, SIGTTOU, SIGCHLD, SIGPIPE, SIGURG, SIGPROF and what a fault raises.
+// that stop a process, which the terminal sends to the program itself, SIGCHLD,
+// and those that Go's runtime takes before a program: SIGURG and SIGPROF, which
+// are lost, and 32, 33 and 34 (SIGRTMIN), which end this process.
+//
+// A signal such as SIGSEGV is passed on where a process has sent it. A fault of
+// this process ends it.
 //
 // SIGCONT and SIGWINCH reach the program twice where a shell or a terminal sends
 // them to the whole process group. That does no harm.
@@ -22,21 +26,21 @@ type Signals chan os.Signal
 // SIGHUP and SIGINT that are ignored stay so, for the program too. Others that
 // the caller ignores are not: Go's runtime handles them from the start.
 func Catch() Signals {
-	caught := []syscall.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGALRM, unix.SIGVTALRM, unix.SIGTERM, unix.SIGIO, unix.SIGPWR, unix.SIGCONT, unix.SIGWINCH,
-	}
-	const first, last = 35, 64 // of the real-time signals, as far as Go can catch them
-	for n := syscall.Signal(first); n <= last; n++ {
-		caught = append(caught, n)
-	}
 	s := make(Signals, 64)
-	for _, n := range caught {
-		if !signal.Ignored(n) {
+	for n := unix.SIGHUP; n <= 64; n++ {
+		if !isLeftAlone(n) && !signal.Ignored(n) {
 			signal.Notify(s, n)
 		}
 	}
 	return s
+}
+
+func isLeftAlone(n syscall.Signal) bool {
+	switch n {
+	case unix.SIGKILL, unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF, 32, 33, 34:
+		return true
+	}
+	return false
 }
 
 // interrupted returns the first signal so far that would have ended a program.
