@@ -48,7 +48,7 @@ a service stops: attach again when it has started.
 Attach needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the open
 connections the rights that "keepalive set" needs. See docs/run.md.`,
 		Example: `  keepalive attach --unit redis-server idle=60s,interval=5s,count=3
-  keepalive attach --pid "$(docker inspect -f '{{.State.Pid}}' web)" --dry-run idle=60s`,
+  keepalive attach --pid "$(docker inspect -f '{{.State.Pid}}' web)" idle=60s`,
 		Args: oneArg("POLICY"),
 		RunE: func(c *cobra.Command, args []string) error {
 			change, err := parseEnforced(args[0])
@@ -70,7 +70,7 @@ connections the rights that "keepalive set" needs. See docs/run.md.`,
 	c.Flags().StringVar(&target.unit, "unit", "", "the control group of the systemd unit `NAME`")
 	c.Flags().BoolVar(&target.all, "all", false, "the root: every process of the machine or container")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be selected")
-	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "let programs use MPTCP, whose subflows may lack the policy")
+	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
 	return c
 }
 

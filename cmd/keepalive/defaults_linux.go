@@ -1,14 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
+	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sysctld"
@@ -18,24 +21,63 @@ import (
 )
 
 func newDefaults() *cobra.Command {
-	return &cobra.Command{
+	var pid int
+	c := &cobra.Command{
 		Use:   "defaults",
-		Short: "Show the system's values, and what Go makes of them",
-		Long: `Defaults prints the sysctls that the timing of a connection hangs on, with the
-file of sysctl.d(5) that sets each at boot, if one does. Below it prints three
+		Short: "Show the sysctls of TCP keepalive and the policies that result",
+		Long: `Defaults prints the sysctls that the timing of a connection depends on, and the
+file of sysctl.d(5) that sets each at boot, if one does. Then it prints three
 policies, and how long a dead peer goes unnoticed with each: on an idle
 connection, and with data in flight.
 
-    sysctl      of a program that asks for keepalive and leaves the timing alone
-    Go's net    of a connection that a Go program dials, read back from one
-    none        of a program that does not ask for keepalive
+    sysctl      a program that turns keepalive on and sets no timing
+    Go's net    a Go program that sets no timing
+    none        a program that does not turn keepalive on
 
-The sysctls are those of the network namespace that the command runs in.`,
+Each network namespace has its own values. A new one starts with the values of
+the kernel, and the files of sysctl.d(5) set those of the machine's first one
+alone. Defaults shows the namespace that it runs in, or with --pid that of a
+program, such as one in a container. That needs CAP_SYS_ADMIN.`,
+		Example: `  keepalive defaults
+  keepalive defaults --pid "$(docker inspect -f '{{.State.Pid}}' web)"`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return printDefaults(c.Context(), term.New(c.OutOrStdout()))
+			out := term.New(c.OutOrStdout())
+			if !c.Flags().Changed("pid") {
+				return printDefaults(out)
+			}
+			if pid <= 0 {
+				return usageError{fmt.Errorf("--pid is %d, want the id of a process that runs", pid)}
+			}
+			return inNetworkOf(pid, func() error { return printDefaults(out) })
 		},
 	}
+	c.Flags().IntVar(&pid, "pid", 0, "show the network namespace of the process `P`")
+	return c
+}
+
+// inNetworkOf runs f on a thread in the network namespace of a process.
+func inNetworkOf(pid int, f func() error) error {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
+		return fmt.Errorf("there is no process %d", pid)
+	case err != nil:
+		return fmt.Errorf("the network namespace of process %d can't be read: %w: it takes the rights of ptrace(2), such as CAP_SYS_PTRACE", pid, err)
+	}
+	defer file.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
+		err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+		if err != nil {
+			err = fmt.Errorf("the network namespace of process %d can't be entered: %w: it takes CAP_SYS_ADMIN", pid, err)
+		} else {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // sysctls are those that matter, each with the value that the kernel boots with.
@@ -51,74 +93,104 @@ var sysctls = []struct {
 	{"tcp_rto_max_ms", 120000, "ms"},
 }
 
-func printDefaults(ctx context.Context, out term.Output) error {
+func printDefaults(out term.Output) error {
+	files := filesApply()
 	t := term.Table{{Heading: "SYSCTL"}, {Heading: "VALUE", Right: true}, {}, {Heading: "SET BY"}}
 	for _, s := range sysctls {
 		name := "net.ipv4." + s.name
 		value, err := sysctl.Int(s.name)
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			t.Append(name, unknown, "", "nobody: this kernel lacks it, or /proc hides it")
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			t.Append(name, unknown, "", err.Error())
-			continue
+		case files:
+			t.Append(name, strconv.Itoa(value), s.unit, origin(name, value, s.boot))
+		case value == s.boot:
+			t.Append(name, strconv.Itoa(value), s.unit, "the kernel")
+		default:
+			t.Append(name, strconv.Itoa(value), s.unit, "somebody in this network namespace")
 		}
-		t.Append(name, strconv.Itoa(value), s.unit, origin(name, value, s.boot))
 	}
-	t.Print(out)
+	t.PrintWhole(out)
+	if !files {
+		for _, line := range term.Wrap("\nThis network namespace is not the first one of the machine: files of sysctl.d(5) do not set its values.", out.Width) {
+			fmt.Fprint(out, line)
+		}
+	}
 	fmt.Fprintln(out)
-	goes, err := ofGo(ctx)
-	if err != nil {
-		return err
-	}
 	t = term.Table{{Heading: "POLICY"}, {}, {Heading: "UNNOTICED", Right: true}, {Heading: "IN FLIGHT", Right: true}}
-	for _, p := range []struct {
-		name   string
-		config keepalive.Config
-	}{
-		{"sysctl", keepalive.SystemDefaults()},
-		{"Go's net", goes},
-		{"none", keepalive.Config{Disable: true}},
-	} {
-		idle, inFlight := unnoticed(p.config)
-		t.Append(p.name, p.config.String(), idle, inFlight)
+	add := func(name string, c keepalive.Config) {
+		idle, inFlight := unnoticed(c)
+		t.Append(name, c.String(), idle, inFlight)
 	}
-	t.Print(out)
+	add("sysctl", keepalive.SystemDefaults())
+	if goes, err := ofGo(); err != nil {
+		t.Append("Go's net", err.Error(), unknown, unknown)
+	} else {
+		add("Go's net", goes)
+	}
+	add("none", keepalive.Config{Disable: true})
+	t.PrintWhole(out)
 	return nil
 }
 
-// origin says where the value of a sysctl comes from.
-func origin(name string, value, boot int) string {
-	a, err := sysctld.Find(name)
-	switch {
-	case err != nil && a == nil:
-		return err.Error()
-	case a != nil && a.Value == strconv.Itoa(value):
-		return a.String()
-	case a != nil:
-		return fmt.Sprintf("somebody since boot: %v sets %s", a, a.Value)
-	case value != boot:
-		return "somebody since boot: no file sets it"
-	}
-	return "the kernel: no file sets it"
+// filesApply reports whether the files of sysctl.d(5) set the values of the
+// calling thread's network namespace. The first namespace, which they set, alone
+// has the sysctls of net_core_table in net/core/sysctl_net_core.c.
+func filesApply() bool {
+	const dir = "/proc/sys/net/core/"
+	_, err := os.Stat(dir + "netdev_max_backlog")
+	_, other := os.Stat(dir + "somaxconn") // which all have
+	return err == nil || other != nil
 }
 
-// ofGo returns what Go's net sets on a connection, read back from one.
-func ofGo(ctx context.Context) (keepalive.Config, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		ln, err = net.Listen("tcp", "[::1]:0")
+// origin says where the value of a sysctl of the first network namespace comes
+// from.
+func origin(name string, value, boot int) string {
+	a, err := sysctld.Find(name)
+	text := "the kernel: no file sets it"
+	switch {
+	case a == nil && value != boot:
+		text = "somebody since boot: no file sets it"
+	case a != nil:
+		n, ok := a.Int()
+		switch {
+		case ok && n == value:
+			text = a.String()
+		case !ok && value == boot:
+			text = fmt.Sprintf("the kernel: %v sets %q, which it refuses", a, a.Value)
+		default:
+			text = fmt.Sprintf("somebody since boot: %v sets %q", a, a.Value)
+		}
 	}
 	if err != nil {
-		return keepalive.Config{}, err
+		text += " (" + strings.ReplaceAll(err.Error(), "\n", "; ") + ")"
 	}
-	defer ln.Close()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	return text
+}
+
+// ofGo returns what Go's net sets on each connection, read back from a socket. It
+// needs no connection, and so no network device.
+func ofGo() (keepalive.Config, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return keepalive.Config{}, os.NewSyscallError("socket", err)
+	}
+	file := os.NewFile(uintptr(fd), "socket")
+	defer file.Close()
+	conn, err := net.FileConn(file)
 	if err != nil {
 		return keepalive.Config{}, err
 	}
 	defer conn.Close()
+	// The values of zero fields are those of net.Dialer and net.ListenConfig.
+	if err := conn.(*net.TCPConn).SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}); err != nil {
+		return keepalive.Config{}, err
+	}
 	return keepalive.Get(conn)
 }
 

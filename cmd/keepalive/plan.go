@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -18,20 +19,20 @@ func newPlan() *cobra.Command {
 	var target keepalive.Target
 	c := &cobra.Command{
 		Use:   "plan",
-		Short: "Find the policy for a demand, and say it to other programs",
-		Long: `Plan finds the policy that notices a dead peer in time and keeps a path open,
-and prints it
+		Short: "Compute a policy and print the settings of other programs",
+		Long: `Plan computes the policy that notices a dead peer in time and keeps a path open.
+It prints the policy
 
     as the text that "keepalive set" and the Go package read
     as a Go literal
     as a timeline, drawn to scale
-    as the settings of other programs, or what these can't say
-    as the lines of a file for sysctl.d(5) that set it for the whole machine
+    as the settings of other programs
+    as a file for sysctl.d(5), which applies to the whole machine
 
-Timers that are 1/8 late and one lost probe are allowed for. The timeline shows
-timers that are on time. It does not change anything.
+Plan allows for timers that are 1/8 late and for one lost probe. The timeline
+shows timers that are on time. Plan changes nothing.
 
-It is a firewall, NAT or balancer on the path that forgets an idle connection.
+--idle-limit is the idle timeout of a firewall, NAT or balancer on the path.
 --unacked sets the user timeout, which gives up live peers too: those that read
 slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
 instead, which needs Linux 6.15.`,
@@ -47,10 +48,10 @@ instead, which needs Linux 6.15.`,
 		},
 	}
 	flags := c.Flags()
-	flags.DurationVar(&target.Detect, "detect", 0, "longest `TIME` in which a dead peer is noticed")
-	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "shortest `TIME` until the path forgets a connection")
-	flags.BoolVar(&target.Unacked, "unacked", false, "notice it with data in flight too")
-	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, spare a live peer that stops reading")
+	flags.DurationVar(&target.Detect, "detect", 0, "notice a dead peer within `TIME`")
+	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "shortest idle timeout on the path: `TIME`")
+	flags.BoolVar(&target.Unacked, "unacked", false, "notice a dead peer with data in flight too")
+	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, keep a live peer that stops reading")
 	return c
 }
 
@@ -71,16 +72,47 @@ func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
 	}
 	fmt.Fprintln(out)
 	heading("Elsewhere")
-	table := term.Table{{}, {}}
-	for _, d := range snippets(t, c) {
-		name := d.name
-		for _, line := range d.lines {
-			table.Append("  "+name, line)
-			name = ""
+	_, err := io.WriteString(out, snippetText(snippets(t, c), out.Width))
+	return err
+}
+
+// snippetText returns the settings of programs beside their names, or below a name
+// where a line is longer than a terminal of some width. The terminal wraps a
+// setting that is still too long, and copies it as one line; comments are wrapped
+// here.
+func snippetText(all []snippet, width int) string {
+	const indent = "    "
+	beside := 0
+	for _, s := range all {
+		beside = max(beside, len("  "+s.name+"  "))
+	}
+	var b strings.Builder
+	for _, s := range all {
+		longest := 0
+		for _, line := range s.lines {
+			longest = max(longest, len(line))
+		}
+		if width == 0 || beside+longest <= width {
+			name := s.name
+			for _, line := range s.lines {
+				fmt.Fprintf(&b, "  %-*s%s\n", beside-2, name, line)
+				name = ""
+			}
+			continue
+		}
+		fmt.Fprintf(&b, "  %s\n", s.name)
+		for _, line := range s.lines {
+			comment, isComment := strings.CutPrefix(line, "# ")
+			if !isComment {
+				fmt.Fprintf(&b, "%s%s\n", indent, line)
+				continue
+			}
+			for _, part := range term.Wrap(comment, width-len(indent+"# ")) {
+				b.WriteString(indent + "# " + part)
+			}
 		}
 	}
-	_, err := fmt.Fprint(out, strings.Join(table.Lines(out)[1:], ""))
-	return err
+	return b.String()
 }
 
 // goLiteral returns c as Go source.

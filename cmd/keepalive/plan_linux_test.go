@@ -235,6 +235,19 @@ func TestPlanPrints(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Contains(t, r.stdout, "MariaDB")
 	assert.NotContains(t, r.stdout, "\x1b")
+	for _, width := range []uint16{20, 40, 80} { // nothing that is to be copied is cut
+		shown := show(t, width, 100, "NO_COLOR=1", "plan", "--detect", "45s", "--idle-limit", "60s", "--unacked")
+		assert.Contains(t, shown, "  "+c.String()+"\n")
+		assert.Contains(t, shown, "  "+goLiteral(c)+"\n")
+		for _, d := range snippets(demand, c) {
+			for _, line := range d.lines {
+				if !strings.HasPrefix(line, "#") {
+					assert.Contains(t, shown, "  "+line+"\n", "%d", width)
+				}
+			}
+		}
+		assert.NotContains(t, shown, "…")
+	}
 	for line := range strings.Lines(show(t, 60, 100, "NO_COLOR=1", "plan", "--detect", "45s", "--idle-limit", "60s", "--unacked")) {
 		if strings.ContainsAny(line, "├─") {
 			assert.LessOrEqual(t, len([]rune(line)), 61, line)

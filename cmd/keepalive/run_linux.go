@@ -65,7 +65,7 @@ to the program, unless both run as root.`,
 			return exitCodeOf(err)
 		},
 	}
-	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "let the program use MPTCP, whose subflows may lack the policy")
+	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
 	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, with its groups")
 	return c
 }

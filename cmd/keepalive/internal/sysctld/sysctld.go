@@ -2,7 +2,6 @@
 package sysctld
 
 import (
-	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,10 +19,33 @@ import (
 type Assignment struct {
 	File  string // absolute
 	Line  int
-	Value string
+	Value string // as it is written to /proc/sys
 }
 
 func (a Assignment) String() string { return fmt.Sprintf("%s:%d", a.File, a.Line) }
+
+// Int returns the number that the kernel takes Value for: in octal after 0, in
+// hexadecimal after 0x, and without what stands behind white space, such as a
+// comment. It returns false for what the kernel refuses. See proc_get_long in
+// kernel/sysctl.c.
+func (a Assignment) Int() (n int, ok bool) {
+	fields := strings.Fields(a.Value)
+	if len(fields) == 0 {
+		return 0, false
+	}
+	digits, base := strings.TrimPrefix(fields[0], "-"), 10
+	switch lower := strings.ToLower(digits); {
+	case strings.HasPrefix(lower, "0x"):
+		digits, base = digits[2:], 16
+	case strings.HasPrefix(lower, "0"):
+		base = 8
+	}
+	parsed, err := strconv.ParseUint(digits, base, 31)
+	if fields[0][0] == '-' {
+		parsed = -parsed
+	}
+	return int(parsed), err == nil
+}
 
 // dirs hold the files, in order of precedence: of files of the same name only
 // the first counts.
@@ -32,19 +55,40 @@ var dirs = []string{"/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d",
 const lastFile = "/etc/sysctl.conf"
 
 // Find returns the assignment of name, such as "net.ipv4.tcp_keepalive_time",
-// that counts when the system boots: the last one, in the order of the files'
-// names. It is nil where there is none. Files that can't be read are named in
-// the error, and the rest counts.
+// that is in force once the system has booted. It is nil where there is none.
+//
+// The files are read in the order of their names. A later line replaces an
+// earlier one with the same key. A key that is a pattern sets what no other key
+// names, and a line that is a key after a minus sign, without a value, keeps
+// patterns from setting it.
+//
+// Files that can't be read are named in the error, and the rest applies. What is
+// no regular file is left out, such as the link to /dev/null that masks a file.
 func Find(name string) (*Assignment, error) { return find("/", name) }
 
-func find(root, name string) (found *Assignment, err error) {
+func find(root, name string) (*Assignment, error) {
 	files, err := list(root)
+	key := normalize(name)
+	var explicit, pattern *Assignment
+	named := false
 	for _, file := range files {
-		a, readErr := last(root, file, name)
+		lines, readErr := read(filepath.Join(root, file))
 		err = errors.Join(err, readErr)
-		found = cmp.Or(a, found)
+		for i, line := range lines {
+			s, ok := parse(line)
+			switch {
+			case !ok:
+			case s.key == key:
+				named, explicit = true, s.assignment(file, i+1)
+			case s.isPattern() && s.matches(key):
+				pattern = cmp.Or(s.assignment(file, i+1), pattern)
+			}
+		}
 	}
-	return found, err
+	if named {
+		return explicit, err
+	}
+	return pattern, err
 }
 
 // list returns the files in the order in which they are read.
@@ -69,27 +113,57 @@ func list(root string) ([]string, error) {
 	return append(files, lastFile), errors.Join(errs...)
 }
 
-// last returns the last assignment of name in a file.
-func last(root, file, name string) (found *Assignment, err error) {
-	f, err := os.Open(filepath.Join(root, file))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // or a link to /dev/null that leads nowhere
+// read returns the lines of a regular file, and none of any other.
+func read(file string) ([]string, error) {
+	info, err := os.Stat(file) // not Open, which waits for the writer of a pipe
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		key, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
-		if !ok || strings.HasPrefix(key, "#") || strings.HasPrefix(key, ";") {
-			continue
-		}
-		// A minus sign ignores errors. Slashes may stand for dots.
-		key = strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(key, "-")), "/", ".")
-		if match, err := path.Match(key, name); err == nil && match {
-			found = &Assignment{File: file, Line: n, Value: strings.TrimSpace(value)}
-		}
+	text, err := os.ReadFile(file)
+	return strings.Split(string(text), "\n"), err
+}
+
+// A setting is a line of a file.
+type setting struct {
+	key   string // with slashes
+	value string
+	set   bool // there is a value
+}
+
+// parse returns the setting of a line, and false where it is none.
+func parse(line string) (s setting, ok bool) {
+	line = strings.TrimSpace(line)
+	if line == "" || line[0] == '#' || line[0] == ';' {
+		return s, false
 	}
-	return found, lines.Err()
+	key, value, set := strings.Cut(line, "=")
+	key, minus := strings.CutPrefix(key, "-") // with a value: ignore that the kernel refuses it
+	return setting{normalize(strings.TrimSpace(key)), strings.TrimSpace(value), set}, set || minus
+}
+
+// normalize returns a key with slashes between its parts. Where it has dots, a
+// slash stands for a dot.
+func normalize(key string) string {
+	if i := strings.IndexAny(key, "/."); i >= 0 && key[i] == '.' {
+		key = strings.NewReplacer(".", "/", "/", ".").Replace(key)
+	}
+	return strings.TrimPrefix(path.Clean(key), "/")
+}
+
+func (s setting) isPattern() bool { return strings.ContainsAny(s.key, "*?[") }
+
+func (s setting) matches(key string) bool {
+	match, err := path.Match(s.key, key)
+	return err == nil && match
+}
+
+// assignment returns nil where the setting has no value.
+func (s setting) assignment(file string, line int) *Assignment {
+	if !s.set {
+		return nil
+	}
+	return &Assignment{File: file, Line: line, Value: s.value}
 }

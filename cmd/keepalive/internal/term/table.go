@@ -2,6 +2,7 @@ package term
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -66,6 +67,33 @@ func (t Table) Print(out Output) error {
 		}
 	}
 	return nil
+}
+
+// PrintWhole prints the table so that nothing is cut. On a terminal that is too
+// narrow for it, each cell gets a line of its own with the heading of its column.
+// A cell without a heading follows the one before it. The terminal wraps what is
+// still too long, and copies it as one line.
+func (t Table) PrintWhole(out Output) error {
+	if out.Width == 0 || t.Width() <= out.Width {
+		return t.Print(out)
+	}
+	var b strings.Builder
+	for i := range t[0].Cells {
+		for j, c := range t {
+			switch {
+			case j == 0:
+				b.WriteString(c.Cells[i])
+			case c.Cells[i] == "":
+			case c.Heading == "":
+				b.WriteString(" " + c.Cells[i])
+			default:
+				b.WriteString("\n  " + out.Paint(Heading, c.Heading) + " " + c.Cells[i])
+			}
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
 // Lines returns the lines of the table, cut to the width of a terminal.
