@@ -216,9 +216,9 @@ func redraw(out term.Output, lines, notes []string, first bool) error {
 	case out.Terminal:
 		const home, clearLine, clearBelow = "\x1b[H", "\x1b[K", "\x1b[J"
 		b.WriteString(home)
-		room := out.Height - 1 // a line stays free for the cursor
-		notes = notes[:min(len(notes), room)]
-		lines = lines[:min(len(lines), room-len(notes))]
+		room := max(1, out.Height-1) // a line stays free for the cursor
+		notes = fitting(notes, room)
+		lines = fitting(lines, room-len(notes))
 		for _, line := range slices.Concat(lines, notes) {
 			b.WriteString(strings.TrimSuffix(line, "\n") + clearLine + "\n")
 		}
@@ -231,6 +231,18 @@ func redraw(out term.Output, lines, notes []string, first bool) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// fitting returns as many lines as there is room for, of which the last says how
+// many are missing.
+func fitting(lines []string, room int) []string {
+	if len(lines) <= room {
+		return lines
+	}
+	if room <= 0 {
+		return nil
+	}
+	return append(slices.Clone(lines[:room-1]), fmt.Sprintf("… %d more\n", len(lines)-room+1))
 }
 
 // refusalLines says of how many processes something kept the caller from looking

@@ -104,17 +104,23 @@ func optionText(o *policy.Option, v int64) string {
 }
 
 // layouts are sets of columns, the widest first. A terminal gets the first that
-// fits, or the last, cut.
-func layouts() [][]column {
+// fits, or the first of the narrow ones that fits when it is cut.
+func layouts() (wide, narrow [][]column) {
 	full := slices.Concat([]column{processColumn, localColumn, remoteColumn}, keepaliveColumns(),
 		[]column{idleColumn, flightColumn, heardColumn}, answerColumns, []column{namespaceColumn})
-	return [][]column{
+	wide = [][]column{
 		full, // pipes get this one, terminals only where namespaces differ
 		full[:len(full)-1],
 		slices.Concat([]column{processColumn, localColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
 		slices.Concat([]column{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
-		{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn},
 	}
+	narrow = [][]column{
+		{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn},
+		{processColumn, peerColumn, idleColumn, flightColumn, heardColumn},
+		{processColumn, peerColumn, idleColumn},
+		{processColumn, idleColumn},
+	}
+	return wide, narrow
 }
 
 func plain(text func(*sockets.Socket) string) func(*sockets.Socket) (string, term.Style) {
@@ -275,11 +281,11 @@ func renderSockets(out term.Output, list []*sockets.Socket) []string {
 	}
 	rendered := make(map[string]term.Column)
 	var t term.Table
-	all := layouts()
+	wide, narrow := layouts()
 	if out.Terminal && !slices.ContainsFunc(list, func(s *sockets.Socket) bool { return s.NetNS != list[0].NetNS }) {
-		all = all[1:]
+		wide = wide[1:]
 	}
-	for _, layout := range all {
+	for i, layout := range slices.Concat(wide, narrow[:1], narrow) {
 		t = nil
 		for _, c := range layout {
 			if _, ok := rendered[c.heading]; !ok {
@@ -287,7 +293,11 @@ func renderSockets(out term.Output, list []*sockets.Socket) []string {
 			}
 			t = append(t, rendered[c.heading])
 		}
-		if out.Width == 0 || t.Width() <= out.Width {
+		width := t.Width
+		if i > len(wide) {
+			width = t.LeastWidth
+		}
+		if out.Width == 0 || width() <= out.Width {
 			break
 		}
 	}

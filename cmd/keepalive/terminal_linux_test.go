@@ -75,6 +75,10 @@ func TestLsFitsTheTerminal(t *testing.T) {
 			assert.LessOrEqual(t, text.StringWidthWithoutEscSequences(line), int(width), line)
 		}
 		assert.Contains(t, shown, "\x1b[1mPROCESS\x1b[0m")
+		if width >= 40 {
+			assert.Contains(t, shown, "UNNOTICED", "%d", width)
+			assert.Contains(t, text.StripEscape(shown), " 10m", "%d", width)
+		}
 		if width >= 80 {
 			assert.Regexp(t, fmt.Sprintf(`redis-s\S*\[%s\]`, pid(server)), shown, "its id is not cut")
 			for _, column := range []string{"UNNOTICED", "IN FLIGHT", "HEARD"} {
@@ -174,6 +178,7 @@ func TestLsWatch(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	screens := strings.Split(term.shown(), "\x1b[H")
 	for _, screen := range screens[1:3] {
+		assert.Contains(t, screen, "\n… 8 more\x1b[K\n", "of 11 lines there is room for 3, and a heading")
 		assert.Equal(t, 5, strings.Count(screen, "\n"), "a line below stays free for the cursor: %q", screen)
 		assert.True(t, strings.HasSuffix(screen, "\x1b[J"))
 	}

@@ -44,6 +44,20 @@ func (t Table) Width() int {
 	return width
 }
 
+// LeastWidth returns the width that the table has where all columns that can be
+// cut are.
+func (t Table) LeastWidth() int {
+	width := -gap
+	for i := range t {
+		if w := t[i].width(); t[i].Cut == nil {
+			width += w + gap
+		} else {
+			width += min(w, least) + gap
+		}
+	}
+	return width
+}
+
 func (c *Column) width() int {
 	width := textWidth(c.Heading)
 	for _, cell := range c.Cells {

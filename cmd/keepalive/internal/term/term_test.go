@@ -21,6 +21,7 @@ a              1s  somewhere far away
 a long name  100s
 `, "\n"), out.String())
 	assert.Equal(t, 37, table.Width())
+	assert.Equal(t, len("a long name  100s  ")+12, table.LeastWidth(), "the last column can be cut")
 }
 
 func TestTableOnTerminal(t *testing.T) {
@@ -38,6 +39,22 @@ func TestTableOnTerminal(t *testing.T) {
 	terminal.Width, terminal.Color = 10, false
 	for _, line := range table.Lines(terminal) {
 		assert.LessOrEqual(t, textWidth(strings.TrimSuffix(line, "\n")), 10)
+	}
+}
+
+func TestPrintWhole(t *testing.T) {
+	t.Parallel()
+	table := Table{{Heading: "NAME"}, {Heading: "AGE", Right: true}, {}, {Heading: "WHERE"}}
+	table.Append("a", "1", "s", "somewhere far away")
+	table.Append("b", "2", "", "here")
+	for width, want := range map[int]string{
+		0:  "NAME  AGE     WHERE\na       1  s  somewhere far away\nb       2     here\n",
+		32: "NAME  AGE     WHERE\na       1  s  somewhere far away\nb       2     here\n",
+		31: "a\n  AGE 1 s\n  WHERE somewhere far away\nb\n  AGE 2\n  WHERE here\n",
+	} {
+		var out bytes.Buffer
+		assert.NoError(t, table.PrintWhole(Output{Writer: &out, Width: width}))
+		assert.Equal(t, want, out.String(), "%d", width)
 	}
 }
 
