@@ -61,7 +61,7 @@ to the program, unless both run as root.`,
 			if _, ok := errors.AsType[exitCode](err); ok || err == nil {
 				return err
 			}
-			fmt.Fprintln(c.ErrOrStderr(), "keepalive run:", strings.TrimPrefix(err.Error(), "keepalive: "))
+			fmt.Fprintln(c.ErrOrStderr(), "keepalive run:", message(err))
 			return exitCodeOf(err)
 		},
 	}
@@ -92,6 +92,24 @@ func parseEnforced(s string) (change, error) {
 	}
 	delete(c.named, "default") // what is left out stays, on open connections too
 	return c, err
+}
+
+// message says why the program did not run.
+func message(err error) string {
+	if lookup, ok := errors.AsType[*exec.Error](err); ok {
+		cause := lookup.Err
+		if errors.Is(cause, exec.ErrNotFound) {
+			return lookup.Name + ": not found in PATH"
+		}
+		if path, ok := errors.AsType[*os.PathError](cause); ok {
+			cause = path.Err
+		}
+		return lookup.Name + ": " + cause.Error()
+	}
+	if start, ok := errors.AsType[*os.PathError](err); ok && start.Op == "fork/exec" {
+		return start.Path + ": " + start.Err.Error()
+	}
+	return strings.TrimPrefix(err.Error(), "keepalive: ")
 }
 
 // exitCodeOf tells why the program did not run.

@@ -39,6 +39,9 @@ func (r *runProgram) becomeUser(cmd *exec.Cmd) error {
 		return errors.New("--user: keepalive has rights that its caller lacks (a set-user-ID bit, or file capabilities), which are not for this")
 	}
 	u, err := user.Lookup(r.user)
+	if _, ok := errors.AsType[user.UnknownUserError](err); ok {
+		return fmt.Errorf("--user is %q, want the name of a user", r.user)
+	}
 	if err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}

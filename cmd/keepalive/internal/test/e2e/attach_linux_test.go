@@ -86,6 +86,30 @@ func TestAttachLeavesTheRest(t *testing.T) {
 	}
 }
 
+// Attach goes on without anybody who reads what it prints, and fails in the end.
+func TestAttachWithoutOutput(t *testing.T) {
+	t.Parallel()
+	program := start(t, exec.Command(testprogram, "lines", "-tcp"))
+	connections(t, program)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	cmd := hearing(attaching(t, program.group, enforced))
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	cmd.Stdout = full
+	var said output
+	cmd.Stderr = &said
+	cgrouptest.Start(t, cgrouptest.New(t), cmd)
+	held := enforced + " false"
+	await(t, func() bool { return connections(t, program)[0] == held })
+	lines := connections(t, program)
+	assert.Equal(t, held, lines[len(lines)-1])
+	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+	assert.Error(t, cmd.Wait())
+	assert.Equal(t, exitWanting, cmd.ProcessState.ExitCode())
+	assert.Equal(t, "keepalive: write /dev/stdout: no space left on device\n", said.String())
+}
+
 // A group that is removed and made again is another one.
 func TestAttachToRemovedGroup(t *testing.T) {
 	t.Parallel()

@@ -120,18 +120,24 @@ func running(t testing.TB, policy string, program ...string) *exec.Cmd {
 func TestRunExitCode(t *testing.T) {
 	t.Parallel()
 	cgrouptest.Need(t)
-	for want, program := range map[int][]string{
-		0:   {"true"},
-		7:   {"sh", "-c", "exit 7"},
-		255: {"sh", "-c", "exit 255"},
-		126: {"/etc/passwd"},
-		127: {"nonesuch"},
+	for _, tt := range []struct {
+		program string
+		code    int
+		said    string
+	}{
+		{"true", 0, ""},
+		{"sh -c exit\t7", 7, ""},
+		{"sh -c exit\t255", 255, ""},
+		{"/etc/passwd", exitNoExec, "keepalive run: /etc/passwd: permission denied\n"},
+		{"/etc", exitNoExec, "keepalive run: /etc: is a directory\n"},
+		{"nonesuch", exitNotFound, "keepalive run: nonesuch: not found in PATH\n"},
+		{"/nonesuch/program", exitNotFound, "keepalive run: /nonesuch/program: no such file or directory\n"},
 	} {
-		t.Run(program[0], func(t *testing.T) {
+		t.Run(tt.program, func(t *testing.T) {
 			t.Parallel()
-			j := start(t, running(t, "default", program...))
-			assert.Equal(t, want, j.end(t).ExitStatus(), "%s", j.stderr.String())
-			assert.Equal(t, want == 126 || want == 127, j.stderr.String() != "", "%s", j.stderr.String())
+			j := start(t, running(t, "default", strings.Split(tt.program, " ")...))
+			assert.Equal(t, tt.code, j.end(t).ExitStatus())
+			assert.Equal(t, tt.said, j.stderr.String())
 		})
 	}
 }
@@ -678,12 +684,12 @@ func TestRunUser(t *testing.T) {
 	j = start(t, command(t, "run", "--user", "nonesuch", enforced, "--", "echo", "started"))
 	assert.Empty(t, j.rest(t))
 	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
-	assert.Equal(t, "keepalive run: --user: user: unknown user nonesuch\n", j.stderr.String())
+	assert.Equal(t, "keepalive run: --user is \"nonesuch\", want the name of a user\n", j.stderr.String())
 
 	j = startIn(t, owned(t), asNobody(command(t, "run", "--user", "root", enforced, "--", "echo", "started"), unix.CAP_BPF, unix.CAP_NET_ADMIN))
 	assert.Empty(t, j.rest(t))
 	assert.Equal(t, exitNoExec, j.end(t).ExitStatus())
-	assert.Contains(t, j.stderr.String(), "operation not permitted")
+	assert.Regexp(t, `^keepalive run: /\S*/echo: operation not permitted\n$`, j.stderr.String())
 }
 
 // The set-user-ID bit and file capabilities make keepalive more than its caller.
