@@ -61,7 +61,7 @@ func inNetworkOf(pid int, f func() error) error {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
-		return fmt.Errorf("there is no process %d", pid)
+		return fmt.Errorf("there is no process %d, or /proc hides it", pid)
 	case err != nil:
 		return fmt.Errorf("the network namespace of process %d can't be read: %w: it takes the rights of ptrace(2), such as CAP_SYS_PTRACE", pid, err)
 	}

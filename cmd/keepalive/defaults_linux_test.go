@@ -82,7 +82,7 @@ func startListener(t *testing.T) string {
 func TestDefaultsOfAProcess(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]result{
-		"--pid 2000000000": {code: exitProblem, stderr: "keepalive: there is no process 2000000000\n"},
+		"--pid 2000000000": {code: exitProblem, stderr: "keepalive: there is no process 2000000000, or /proc hides it\n"},
 		"--pid 0":          {code: exitUsage, stderr: "keepalive: --pid is 0, want the id of a process that runs\nTry 'keepalive defaults --help'.\n"},
 	} {
 		assert.Equal(t, want, runCommand(t, append([]string{"defaults"}, strings.Fields(args)...)...))

@@ -295,6 +295,13 @@ func TestPlanWrongUsage(t *testing.T) {
 		assert.Contains(t, r.stderr, "--help'.\n", args)
 		assert.Empty(t, r.stdout, args)
 	}
+	root := runCommand(t, "--help").stdout
+	at := 0
+	for _, heading := range []string{"\nSee:\n", "\nChange:\n", "\nHold:\n", "\nChoose:\n"} {
+		i := strings.Index(root, heading)
+		assert.Greater(t, i, at, "%q in %s", heading, root)
+		at = i
+	}
 	for _, c := range append(newRoot().Commands(), newRoot()) {
 		r := runCommand(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
 		for line := range strings.Lines(r.stdout) {

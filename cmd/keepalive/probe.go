@@ -301,7 +301,7 @@ func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []st
 				bar += out.Paint(term.Faint, strings.Repeat("─", rest-1)+"?")
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%3d %s %9s  %s", i+1, out.Paint(style, fmt.Sprintf("%-10s", c.State)), idle, bar))
+		lines = append(lines, fmt.Sprintf("%3d %s %9s  %s", i+1, out.Paint(style, fmt.Sprintf("%-10s", stateText(c.State))), idle, bar))
 	}
 	known := out.Paint(term.Good, strings.Repeat("━", width(p.Survived)))
 	if p.Lost != 0 {
@@ -309,6 +309,14 @@ func searchLines(p pathidle.Progress, since time.Duration, out term.Output) []st
 	}
 	left := fmt.Sprintf("%s left, %s at most", duration.Format(max(0, p.Left-since).Truncate(time.Second)), duration.Format(max(0, p.LeftMost-since).Truncate(time.Second)))
 	return append(lines, fmt.Sprintf("    %-10s %9s  %s", "known", "", known), bracket(p)+"; "+left)
+}
+
+// stateText does not call closed what has not been open yet.
+func stateText(s pathidle.State) string {
+	if s == pathidle.StateClosed {
+		return "not open"
+	}
+	return string(s)
 }
 
 func stateStyle(s pathidle.State) term.Style {

@@ -187,7 +187,7 @@ func TestSearchLines(t *testing.T) {
 		"  1 idle             10s  ━━━━━━━━━━────?",
 		"  2 doubtful         15s  ━━━━━━━━━━━━━━━",
 		"  3 connecting            ",
-		"  4 closed                ",
+		"  4 not open              ",
 		"    known                 ━━━━━━━━━━         ✕",
 		"kept for 10s, lost after 20s; 15s left, 25s at most",
 	}, searchLines(p, 5*s, term.Output{Width: 48}))

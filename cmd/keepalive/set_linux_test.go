@@ -378,15 +378,15 @@ func TestSetWrongUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		"no policy":      {[]string{"--pid", "1"}, exitUsage, "accepts 1 arg(s), received 0"},
+		"no policy":      {[]string{"--pid", "1"}, exitUsage, "POLICY is missing, want: keepalive set [FLAG...] POLICY"},
 		"no selector":    {[]string{"off"}, exitUsage, "every socket is selected, want a flag that says which, such as --pid, --command or --remote"},
 		"policy":         {[]string{"--pid", "1", "idle=1"}, exitUsage, `"idle=1": time: missing unit in duration "1"`},
 		"empty policy":   {[]string{"--pid", "1", ""}, exitUsage, `unknown, want "default" alone, or any of off`},
 		"range":          {[]string{"--pid", "1", "count=200"}, exitUsage, "Count is 200, want 1 to 127"},
-		"pid":            {[]string{"--pid", "x", "off"}, exitUsage, `invalid argument "x" for "--pid" flag`},
+		"pid":            {[]string{"--pid", "x", "off"}, exitUsage, `--pid is "x", want a whole number`},
 		"remote":         {[]string{"--remote", "example.org", "off"}, exitUsage, `"example.org" is no address, want one such as`},
 		"limit":          {[]string{"--hang=-1s", "off"}, exitUsage, "-1s is no limit, want a duration above zero, such as 10m"},
-		"flag":           {[]string{"--nonsense", "off"}, exitUsage, "unknown flag: --nonsense"},
+		"flag":           {[]string{"--nonsense", "off"}, exitUsage, "there is no flag --nonsense"},
 		"nobody's there": {[]string{"--pid", "2147483647", "off"}, exitProblem, "no socket is selected that the caller may see"},
 	} {
 		t.Run(name, func(t *testing.T) {

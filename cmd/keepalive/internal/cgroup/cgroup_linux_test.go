@@ -179,7 +179,7 @@ func TestOfProcess(t *testing.T) {
 	assert.Equal(t, g.Path(), same.Path())
 	end(cmd)
 	_, err = cgroup.OfProcess(cmd.Process.Pid)
-	assert.EqualError(t, err, fmt.Sprintf("there is no process %d", cmd.Process.Pid))
+	assert.EqualError(t, err, fmt.Sprintf("there is no process %d, or /proc hides it", cmd.Process.Pid))
 	if name, err := os.ReadFile("/proc/2/comm"); err == nil && string(name) == "kthreadd\n" { // which never leaves the root
 		_, err = cgroup.OfProcess(2)
 		assert.ErrorContains(t, err, "process 2 is in the root of cgroup v2")

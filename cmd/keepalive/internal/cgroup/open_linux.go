@@ -33,7 +33,7 @@ func OfProcess(pid int) (*Group, error) {
 	path, err := pathOf(strconv.Itoa(pid))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH):
-		return nil, fmt.Errorf("there is no process %d", pid)
+		return nil, fmt.Errorf("there is no process %d, or /proc hides it", pid)
 	case err != nil:
 		return nil, err
 	case path == "/":
