@@ -52,6 +52,7 @@ func addOwn(root *cobra.Command) {
 		}
 		c.Use, c.DisableFlagsInUseLine = "completion SHELL", true
 		c.Short = "Print a script that completes commands and flags in a shell"
+		c.Long = c.Short + ".\n\"keepalive completion SHELL --help\" describes how to load it."
 		c.Args, c.RunE = unknownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
 		for _, shell := range c.Commands() {
 			shell.Args = noArgs
