@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 )
 
 // attaching attaches a policy to a group.
@@ -97,7 +98,7 @@ func TestAttachWithoutOutput(t *testing.T) {
 	cmd := hearing(attaching(t, program.group, enforced))
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	cmd.Stdout = full
-	var said output
+	var said proctest.Buffer
 	cmd.Stderr = &said
 	cgrouptest.Start(t, cgrouptest.New(t), cmd)
 	held := enforced + " false"
