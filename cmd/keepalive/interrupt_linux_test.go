@@ -82,7 +82,7 @@ func TestInterruptedSaysNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	server, _ := startGo(t, "127.0.0.1:0")
-	for _, args := range []string{"ls", "ls --json", "ls --hang", "set off --pid " + pid(server)} {
+	for _, args := range []string{"ls", "ls --json", "ls --hang never", "set off --pid " + pid(server)} {
 		var stdout, stderr bytes.Buffer
 		assert.Equal(t, exitProblem, run(ctx, strings.Fields(args), &stdout, &stderr), args)
 		assert.Empty(t, stderr.String(), args)

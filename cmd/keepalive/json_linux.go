@@ -34,8 +34,8 @@ func fields() string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString(`    unnoticed_idle       UNNOTICED, null for "never"
-    unnoticed_in_flight  IN FLIGHT, null for "?"
+	b.WriteString(`    unnoticed_idle       UNNOTICED, null for "never" and "-"
+    unnoticed_in_flight  IN FLIGHT, null for "?" and "-"
 and of a connection, once it is established
     heard                since the peer was known to be there
     probes               unanswered keepalive or zero-window probes
@@ -126,8 +126,8 @@ func toJSON(s *sockets.Socket) jsonSocket {
 
 func toJSONPeer(s *sockets.Socket) jsonPeer {
 	p := jsonPeer{
-		UnnoticedIdle:     orNull(toSeconds(s.Idle.For), !s.Idle.Never),
-		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known),
+		UnnoticedIdle:     orNull(toSeconds(s.Idle.For), !s.Idle.Never && !s.Idle.NoPeer),
+		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known && !s.InFlight.NoPeer),
 	}
 	if s.Status.Open {
 		p.jsonStatus = &jsonStatus{

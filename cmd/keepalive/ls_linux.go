@@ -22,58 +22,75 @@ func newLs() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ls",
 		Short: "Show policies, and how long dead peers go unnoticed",
-		Long: `Ls shows every TCP socket that a process holds, in whatever network namespace,
-as far as the caller may see it: who holds it, its keepalive policy, how long a
-dead peer of it goes unnoticed, and when the peer was last heard. Sockets that
-need attention come first: those whose peer has stopped answering, then those
-where a dead peer goes unnoticed for ever. Processes that the caller may not
-look into are counted at the end, on stderr with --json.
+		Long: `Ls shows the TCP sockets of processes, in every network namespace: the process,
+the keepalive policy, how long a dead peer goes unnoticed, and when the peer
+was last heard. Connections whose peer has stopped answering come first, then
+those where a dead peer goes unnoticed for ever. Lines at the end, with --json
+on stderr, say what could not be seen.
 
-UNNOTICED is how long a dead peer of an idle connection goes unnoticed, counted
-from the last segment that arrived, "never" where it does for ever. IN FLIGHT is
-the same for data in flight, counted from its first retransmission, "?" where it
-hangs on the sysctls of a network namespace that the caller may not enter. The
-kernel's timers may take 1/8 longer, and Multipath TCP net.mptcp.close_timeout.
-Of a listening socket it is what connections inherit. HEARD is how long ago the
-peer was known to be there. PROBES and RETRANS are what it has left unanswered.
-On a narrow terminal POLICY is
+UNNOTICED is how long a dead peer of an idle connection goes unnoticed after
+the last segment that arrived, or "never" if it is never noticed. IN FLIGHT is
+the same for data in flight, after its first retransmission, or "?" if the
+sysctls of the socket's network namespace cannot be read. The kernel's timers
+may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. For a listening
+socket both apply to the connections that inherit its policy, and a socket that
+is not connected yet has neither. HEARD is the time since the peer last sent
+data or an acknowledgment. PROBES and RETRANS are unanswered probes and
+retransmissions. On a narrow terminal POLICY is
 ` + shortPolicyHelp() + `
-where these are set.
+if these are set.
 
-The flags say which sockets are shown. CIDR[:PORT] is such as 10.0.0.0/8:5432,
-[2001:db8::/32]:443, 10.0.0.1 or :5432. A flag that is given twice means either.
-Flags of different names must all be met.
+Flags select sockets. Repeated flags are ORed, different flags are ANDed. A
+CIDR[:PORT] is, for example, 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or
+:5432. IPv4 selects IPv4-mapped IPv6 addresses too.
 
---hang without a limit shows where a dead peer goes unnoticed for ever. It and
---hang-in-flight count "?" as too long, and leave listening sockets out, unless
---listen is given. So that they can guard a deployment, the exit code is 1 where
-they find a socket, where a process could not be looked into, and where one that
---pid or --command names holds no TCP socket.
+--hang LIMIT selects connections whose UNNOTICED exceeds LIMIT, a duration such
+as 10m, or "never". --hang-in-flight does the same for IN FLIGHT, and "?"
+exceeds every limit. Both select listening sockets only with --listen. They can
+guard a deployment: the exit code is 1 if a socket is selected, if something
+could not be seen that may be selected, and if a process that --pid or
+--command names has no TCP socket.
 
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are
 
 ` + fields() + `
-This makes a file of the connections for the textfile collector of Prometheus'
+This writes a file of the connections for the textfile collector of Prometheus'
 node_exporter:
 
 ` + prometheus + `
-A socket that no process holds is not shown: a connection that the program has
-closed while the kernel still ends it, one that it has yet to accept, and those
-of the kernel, such as NFS. Neither are those of processes in an outer PID
-namespace. A socket that is opened or closed meanwhile may be missing.`,
+Ls reads the descriptors of processes and of threads, and compares them with
+the connections that sock_diag(7) lists. What it could not see it reports, a
+line for each of
+
+    processes that the caller may not look into, with the missing right
+    processes that the mount option hidepid of /proc may hide
+    network namespaces whose connections could not be listed
+    connections that were found in no process: in flight over a Unix socket,
+    registered with io_uring, or held in another PID namespace
+
+It compares the network namespaces of the processes in /proc and in /run/netns,
+or with --pid or --command those of the selected processes and their
+connections. Not compared are namespaces that only a descriptor, a thread or
+another mount keeps, nor listening and connecting sockets.
+
+Not shown and not reported are connections that a program has closed or has yet
+to accept, and sockets that are opened or closed meanwhile. Connections of the
+kernel, as to NFS, are counted on a line that does not change the exit code; to
+tell them apart takes CAP_BPF and CAP_PERFMON. Descriptors of a thread that has
+its own are read since Linux 6.9, before that reported.`,
 		Example: `  keepalive ls
   keepalive ls --command postgres --remote 10.0.0.0/8
-  keepalive ls --hang=10m || echo 'a dead peer would go unnoticed'
+  keepalive ls --hang 10m || echo 'a dead peer would go unnoticed'
   keepalive ls --suspect --watch 1s`,
-		Args: l.selection.args(noArgs),
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return l.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	l.selection.addFlags(c.Flags())
-	c.Flags().BoolVar(&l.json, "json", false, "print an object for each socket")
-	c.Flags().DurationVar(&l.watch, "watch", 0, "show it every `INTERVAL`, on a terminal in place")
+	l.selection.addFlags(c)
+	c.Flags().BoolVar(&l.json, "json", false, "print a JSON object for each socket")
+	c.Flags().Var((*durationFlag)(&l.watch), "watch", "repeat every `INTERVAL`, on a terminal in place")
 	return c
 }
 
@@ -86,7 +103,7 @@ const prometheus = `    keepalive ls --json | jq -r 'select(.heard != null) | .p
       sort > keepalive.prom
 `
 
-// ls is what the command is told to do.
+// ls are the flags of the command.
 type ls struct {
 	selection selection
 	json      bool
@@ -139,45 +156,46 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, notes []string,
 	return renderSockets(out, found), wrapped, result
 }
 
-// find visits the sockets that are meant. It returns lines about what it could
-// not find, and the result.
+// find visits the selected sockets. It returns lines about what was not found or
+// could not be seen, and the result.
 func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes []string, result error) {
 	f, err := sockets.Find()
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	visited, guards, met := 0, l.selection.hangs(), make(map[sockets.Process]bool)
+	named, selected := make(map[sockets.Process]bool), false
 	for s := range f.All(l.selection.hasProcess) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if guards {
+		if l.selection.namesProcesses() {
 			for _, h := range s.Holders {
-				met[h.Process] = true
+				named[h.Process] = true
 			}
 		}
 		if !l.selection.has(s) {
 			continue
 		}
-		visited++
+		selected = true
 		if err := visit(s); err != nil {
 			return nil, err
 		}
 	}
 	refusals := l.selection.refused(f.Refusals())
-	notes = refusalLines(refusals)
-	if !guards {
-		return notes, nil
-	}
+	unseen := l.selection.unseen(f)
+	notes = slices.Concat(refusalLines(refusals), unseenLines(unseen))
 	for _, r := range refusals {
-		met[r.Process] = true
+		named[r.Process] = true
 	}
-	missing := l.selection.missing(slices.Collect(maps.Keys(met)))
-	for _, flag := range missing {
+	for _, flag := range l.selection.missing(slices.Collect(maps.Keys(named))) {
 		notes = append(notes, "no TCP socket was found for "+flag)
 	}
-	if visited+len(refusals)+len(missing) > 0 {
+	wanting := selected || len(notes) > 0
+	if line := kernelLine(unseen); line != "" {
+		notes = append(notes, line)
+	}
+	if wanting && l.selection.hangs() {
 		return notes, exitCode(exitProblem)
 	}
 	return notes, nil
@@ -243,27 +261,4 @@ func fitting(lines []string, room int) []string {
 		return nil
 	}
 	return append(slices.Clone(lines[:room-1]), fmt.Sprintf("… %d more\n", len(lines)-room+1))
-}
-
-// refusalLines says of how many processes something kept the caller from looking
-// into them, in a line at most.
-func refusalLines(refusals []sockets.Refusal) []string {
-	counts := make(map[string]int)
-	var reasons []string
-	for _, r := range refusals {
-		if counts[r.Reason]++; counts[r.Reason] == 1 {
-			reasons = append(reasons, r.Reason)
-		}
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	for i, reason := range reasons {
-		reasons[i] = fmt.Sprintf("%d: %s", counts[reason], reason)
-	}
-	noun := "processes"
-	if len(refusals) == 1 {
-		noun = "process"
-	}
-	return []string{fmt.Sprintf("%d %s could not be looked into (%s)", len(refusals), noun, strings.Join(reasons, "; "))}
 }

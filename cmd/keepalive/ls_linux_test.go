@@ -222,10 +222,10 @@ func TestLsHang(t *testing.T) {
 		flag   string
 		found  bool
 	}{
-		{"off", "--hang", true},
+		{"off", "--hang=never", true},
 		{"off", "--hang=100h", true},
 		{"off", "--hang-in-flight=1h", false},
-		{"idle=1m,interval=10s,count=3", "--hang", false},
+		{"idle=1m,interval=10s,count=3", "--hang=never", false},
 		{"idle=1m,interval=10s,count=3", "--hang=89s", true},
 		{"idle=1m,interval=10s,count=3", "--hang=90s", false},
 		{"max_rto=120s", "--hang-in-flight=15m", true},
@@ -239,7 +239,7 @@ func TestLsHang(t *testing.T) {
 		assert.Equal(t, test.found, r.stdout != "", "%v", test)
 		assert.Equal(t, test.found, runCommand(t, "ls", "--pid", pid(server), test.flag).code == exitProblem, "%v", test)
 	}
-	r := runCommand(t, "ls", "--pid", pid(server), "--json", "--listen", "--hang")
+	r := runCommand(t, "ls", "--pid", pid(server), "--json", "--listen", "--hang", "never")
 	assert.Equal(t, exitProblem, r.code)
 	assert.Equal(t, "listen", objects(t, r.stdout)[0].State)
 }
@@ -262,11 +262,13 @@ func TestLsHangOfNobody(t *testing.T) {
 		"--pid " + pid(server) + " --command redis-server": "",
 	} {
 		for _, form := range []string{"", "--json"} {
-			r := runCommand(t, strings.Fields("ls --hang "+form+" "+flags)...)
+			r := runCommand(t, strings.Fields("ls --hang never "+form+" "+flags)...)
 			assert.Equal(t, missing != "", r.code == exitProblem, "%s %s", flags, form)
 			assert.Equal(t, missing, r.stdout+r.stderr, "%s %s", flags, form)
 		}
-		assert.Equal(t, exitDone, runCommand(t, strings.Fields("ls "+flags)...).code, "without --hang")
+		r := runCommand(t, strings.Fields("ls "+flags)...)
+		assert.Equal(t, exitDone, r.code, "without --hang")
+		assert.True(t, strings.HasSuffix(r.stdout, missing), "it is said too: %s", r.stdout)
 	}
 }
 
@@ -286,12 +288,17 @@ func TestLsSelects(t *testing.T) {
 		{"--command redis-server", 4},
 		{"--command redis-serve", 0},
 		{"--command nginx", 0},
-		{"--command nginx,redis-server", 4},
+		{"--command nginx,redis-server", 0}, // a name may have a comma
+		{"--command nginx --command redis-server", 4},
+		{"--command redis-server-of-a-long-name", 0},
 		{"--pid 2147483647", 4}, // either
 		{"--local 127.0.0.0/8", 2},
 		{"--local :6379", 4},
 		{"--local :6380", 0},
 		{"--remote 127.0.0.1", 1},
+		{"--remote ::ffff:127.0.0.1", 1},
+		{"--remote ::ffff:127.0.0.0/104", 1},
+		{"--remote [::ffff:0:0/96]", 1},
 		{"--remote 127.0.0.1 --remote ::1", 2},
 		{"--remote " + four.LocalAddr().String(), 1},
 		{"--remote " + six.LocalAddr().String(), 1},
@@ -319,7 +326,16 @@ func TestParseEndpoint(t *testing.T) {
 		"[2001:db8::/32]:80":    "2001:db8::/32 80",
 		"[2001:db8::]/32":       "2001:db8::/32 0",
 		"::ffff:10.1.2.3":       "10.1.2.3/32 0",
-		"fe80::1%eth0":          "fe80::1/128 0",
+		"fe80::1%eth0":          "fe80::1/128%eth0 0",
+		"[fe80::1%eth0]:80":     "fe80::1/128%eth0 80",
+		"fe80::1%2":             "error",
+		"2001:db8::1%eth0":      "error",
+		"::ffff:10.1.2.3%eth0":  "error",
+		"fe80::%eth0/64":        "error",
+		"::ffff:10.1.2.3/104":   "10.0.0.0/8 0",
+		"[::ffff:0:0/96]:443":   "0.0.0.0/0 443",
+		"::ffff:0:0/95":         "error",
+		"::/0":                  "::/0 0",
 		"":                      "error",
 		":":                     "error",
 		":0":                    "error",
@@ -331,7 +347,7 @@ func TestParseEndpoint(t *testing.T) {
 		"2001:db8::/32:80:nope": "error",
 	} {
 		e, err := parseEndpoint(text)
-		got := fmt.Sprint(e.prefix, " ", e.port)
+		got := fmt.Sprint(e.prefix, strings.TrimSuffix("%"+e.zone, "%"), " ", e.port)
 		if err != nil {
 			got = "error"
 		}
@@ -450,7 +466,10 @@ func TestLsConnecting(t *testing.T) {
 	l := ls()
 	require.NotEmpty(t, l)
 	for _, o := range l {
-		assert.Nil(t, o.Remote, "getpeername(2) does not tell it")
+		assert.Equal(t, value(t, l[0].Remote), value(t, o.Remote), "which getpeername(2) does not tell")
+		assert.Equal(t, address.(*unix.SockaddrInet4).Port, int(o.Remote.Port()))
+		assert.Nil(t, o.UnnoticedIdle)
+		assert.Nil(t, o.UnnoticedInFlight)
 		assert.Equal(t, jsonStatus{}, *o.jsonStatus)
 	}
 	awaitThat(t, func() bool {
@@ -459,6 +478,7 @@ func TestLsConnecting(t *testing.T) {
 		return regexp.MustCompile(`timer:\(on,[^,]*,[1-9]`).Match(out)
 	}, "no SYN is sent again")
 	assert.Empty(t, ls("--suspect"))
-	assert.Empty(t, ls("--hang"))
-	assert.Regexp(t, `(?m) syn-sent .* - +- +- +\d+$`, runCommand(t, "ls", "--pid", strconv.Itoa(os.Getpid())).stdout)
+	assert.Empty(t, ls("--hang", "never"))
+	assert.NotEmpty(t, ls("--remote", value(t, l[0].Remote).String()))
+	assert.Regexp(t, `(?m) 127\.0\.0\.1:\d+ syn-sent .* - +- +- +- +- +\d+$`, runCommand(t, "ls", "--pid", strconv.Itoa(os.Getpid())).stdout)
 }

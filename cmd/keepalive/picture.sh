@@ -47,7 +47,7 @@ enter() {
 }
 enter 'keepalive ls'
 enter 'keepalive set --command nginx idle=1m,interval=5s,count=3'
-enter 'keepalive ls --command nginx --hang && echo "all fine"'
+enter 'keepalive ls --command nginx --hang never && echo "all fine"'
 $tmux capture-pane -e -p >screen
 $tmux kill-server
 # Without what follows the last prompt.

@@ -3,14 +3,15 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"github.com/seed-7be6acb7/keepalive/internal/duration"
-	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"math"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/duration"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
@@ -217,6 +218,9 @@ func shortPolicyHelp() string {
 }
 
 func unnoticedIdle(s *sockets.Socket) (string, term.Style) {
+	if s.Idle.NoPeer {
+		return nothing, term.Faint
+	}
 	if s.Idle.Never {
 		return never, connected(s, term.Alarm)
 	}
@@ -224,6 +228,9 @@ func unnoticedIdle(s *sockets.Socket) (string, term.Style) {
 }
 
 func unnoticedInFlight(s *sockets.Socket) (string, term.Style) {
+	if s.InFlight.NoPeer {
+		return nothing, term.Faint
+	}
 	if !s.InFlight.Known {
 		return unknown, connected(s, term.Warning)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -14,7 +16,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
 
-// A selection is what flags say of the sockets that are meant.
+// A selection is the sockets that flags select.
 type selection struct {
 	pids          []int
 	commands      []string
@@ -25,30 +27,26 @@ type selection struct {
 	hangInFlight  limit
 }
 
-// addFlags defines the flags.
-func (s *selection) addFlags(flags *pflag.FlagSet) {
-	flags.IntSliceVar(&s.pids, "pid", nil, "of the process with the id `P`")
-	flags.StringSliceVar(&s.commands, "command", nil, "of programs called `NAME`, as ps -C has it")
-	flags.Var(&s.local, "local", "with a local address in `CIDR[:PORT]`")
-	flags.Var(&s.remote, "remote", "with a remote address in `CIDR[:PORT]`")
+// addFlags defines the flags of a command.
+func (s *selection) addFlags(c *cobra.Command) {
+	flags := c.Flags()
+	flags.IntSliceVar(&s.pids, "pid", nil, "sockets of the process `PID`")
+	flags.StringArrayVar(&s.commands, "command", nil, "sockets of programs called `NAME` in /proc/PID/comm")
+	flags.Var(&s.local, "local", "sockets with a local address in `CIDR[:PORT]`")
+	flags.Var(&s.remote, "remote", "sockets with a remote address in `CIDR[:PORT]`")
 	flags.BoolVar(&s.listen, "listen", false, "listening sockets")
 	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
-	flags.Var(&s.hang, "hang", "where UNNOTICED is longer than `LIMIT`: --hang=10m")
-	flags.Var(&s.hangInFlight, "hang-in-flight", "where IN FLIGHT is longer than `LIMIT`")
-	flags.Lookup("hang").NoOptDefVal = never
+	flags.Var(&s.hang, "hang", "connections whose UNNOTICED exceeds `LIMIT`")
+	flags.Var(&s.hangInFlight, "hang-in-flight", "connections whose IN FLIGHT exceeds `LIMIT`")
+	c.SetFlagErrorFunc(limitMissing)
 }
 
-// args checks the arguments, as next does, but that it knows the limit of a
-// --hang that somebody gave as one.
-func (s *selection) args(next cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		for _, arg := range args {
-			if _, err := time.ParseDuration(arg); err == nil && s.hang.set {
-				return fmt.Errorf("unexpected argument %q, want --hang=%s for a limit", arg, arg)
-			}
-		}
-		return next(c, args)
+// limitMissing tells what a limit looks like where there is none.
+func limitMissing(c *cobra.Command, err error) error {
+	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok && missing.GetFlag().Value.Type() == limitType {
+		return fmt.Errorf("--%s needs a limit: --%[1]s never, or a duration such as --%[1]s 10m", missing.GetFlag().Name)
 	}
+	return c.Parent().FlagErrorFunc()(c, err)
 }
 
 // isEmpty reports whether every socket is meant.
@@ -72,15 +70,10 @@ func (s *selection) hasHolder(holders []sockets.Holder) bool {
 
 func (s *selection) hasProcess(p sockets.Process) bool {
 	return (len(s.pids) == 0 || slices.Contains(s.pids, p.PID)) &&
-		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, func(name string) bool { return isCalled(p, name) }))
+		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, p.IsCalled))
 }
 
-// isCalled compares names as far as the kernel keeps them.
-func isCalled(p sockets.Process, name string) bool {
-	return name[:min(len(name), sockets.MaxCommand)] == p.Command
-}
-
-// missing returns the flags that name none of the processes.
+// missing returns the flags for processes that are not among some.
 func (s *selection) missing(processes []sockets.Process) (flags []string) {
 	for _, pid := range s.pids {
 		if !slices.ContainsFunc(processes, func(p sockets.Process) bool { return p.PID == pid }) {
@@ -88,16 +81,36 @@ func (s *selection) missing(processes []sockets.Process) (flags []string) {
 		}
 	}
 	for _, name := range s.commands {
-		if !slices.ContainsFunc(processes, func(p sockets.Process) bool { return isCalled(p, name) }) {
+		if !slices.ContainsFunc(processes, func(p sockets.Process) bool { return p.IsCalled(name) }) {
 			flags = append(flags, "--command "+name)
 		}
 	}
 	return flags
 }
 
-// refused returns those of the refusals that can be about what is meant.
+// refused returns the refusals that may be about a selected process. A process
+// whose name can't be read may have any.
 func (s *selection) refused(refusals []sockets.Refusal) []sockets.Refusal {
-	return slices.DeleteFunc(refusals, func(r sockets.Refusal) bool { return !s.hasProcess(r.Process) })
+	byID := selection{pids: s.pids}
+	return slices.DeleteFunc(refusals, func(r sockets.Refusal) bool {
+		return !s.hasProcess(r.Process) && (r.IsNamed() || !byID.hasProcess(r.Process))
+	})
+}
+
+// unseen returns what may be selected and could not be seen.
+func (s *selection) unseen(f *sockets.Found) sockets.Unseen {
+	var wanted func(sockets.Process) bool
+	if s.namesProcesses() {
+		wanted = s.hasProcess
+	}
+	u := f.Unseen(wanted)
+	if len(s.pids) > 0 {
+		u.Hidden = nil // those processes are missing if they are hidden
+	}
+	u.Connections = slices.DeleteFunc(u.Connections, func(c sockets.Connection) bool {
+		return s.listen || !s.local.has(c.Local) || !s.remote.has(c.Remote)
+	})
+	return u
 }
 
 // namesProcesses reports whether the processes that are meant are known, so that
@@ -113,8 +126,7 @@ func (s *selection) hasHang(socket *sockets.Socket) bool {
 	return s.hang.exceededBy(socket.Idle) || s.hangInFlight.exceededBy(socket.InFlight)
 }
 
-// limit is the longest time that is all right. Without a value it is everything
-// but for ever.
+// limit is the longest time that is all right.
 type limit struct {
 	time.Duration
 	set bool
@@ -124,7 +136,9 @@ func (l *limit) exceededBy(u sockets.Unnoticed) bool {
 	return l.set && u.Exceeds(l.Duration)
 }
 
-func (l *limit) Type() string { return "duration" }
+const limitType = "limit"
+
+func (l *limit) Type() string { return limitType }
 
 func (l *limit) String() string {
 	if !l.set {
@@ -133,19 +147,24 @@ func (l *limit) String() string {
 	return l.Duration.String()
 }
 
+// Set accepts "never" as the limit that only what goes unnoticed for ever
+// exceeds.
 func (l *limit) Set(s string) error {
 	if s == never {
-		*l = limit{1<<63 - 1, true}
+		*l = limit{math.MaxInt64, true}
 		return nil
 	}
-	d, err := time.ParseDuration(s)
-	if err == nil && d <= 0 {
-		err = fmt.Errorf("%v is no limit, want a duration above zero, such as 10m", d)
+	d, err := parseDuration(s)
+	switch {
+	case strings.HasPrefix(s, "--"):
+		return fmt.Errorf("a limit comes first, %s or a duration such as 10m", never)
+	case err != nil:
+		return fmt.Errorf("%w, or %s", err, never)
+	case d <= 0:
+		return fmt.Errorf("%v is no limit, want a duration above zero, such as 10m", d)
 	}
-	if err == nil {
-		*l = limit{d, true}
-	}
-	return err
+	*l = limit{d, true}
+	return nil
 }
 
 // endpoints are those of which one is meant, all if empty.
@@ -154,12 +173,14 @@ type endpoints []endpoint
 // An endpoint is a set of addresses and a port.
 type endpoint struct {
 	prefix netip.Prefix // every address if invalid
+	zone   string       // every interface if empty, and for an address of unknown zone
 	port   uint16       // every port if 0
 }
 
 func (e endpoints) has(addr netip.AddrPort) bool {
 	return len(e) == 0 || slices.ContainsFunc(e, func(e endpoint) bool {
 		return addr.IsValid() && (e.port == 0 || e.port == addr.Port()) &&
+			(e.zone == "" || addr.Addr().Zone() == "" || e.zone == addr.Addr().Zone()) &&
 			(!e.prefix.IsValid() || e.prefix.Contains(addr.Addr().WithZone("")))
 	})
 }
@@ -188,21 +209,43 @@ func parseEndpoint(s string) (e endpoint, err error) {
 			return e, nil
 		}
 	}
-	if !strings.Contains(host, "/") {
-		addr, err := netip.ParseAddr(host)
-		if err != nil {
-			return e, fmt.Errorf("%q is no address, want one such as 10.0.0.0/8:5432, [2001:db8::/32]:443 or :5432", host)
-		}
-		addr = addr.Unmap().WithZone("")
-		e.prefix = netip.PrefixFrom(addr, addr.BitLen())
-		return e, nil
+	if strings.Contains(host, "/") {
+		e.prefix, err = parsePrefix(host)
+		return e, err
 	}
-	prefix, err := netip.ParsePrefix(host)
+	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return e, fmt.Errorf("%q is no CIDR, want one such as 10.0.0.0/8", host)
+		return e, fmt.Errorf("%q is no address, want one such as 10.0.0.0/8:5432, [2001:db8::/32]:443 or :5432", host)
 	}
-	e.prefix = prefix.Masked()
+	e.zone = addr.Zone()
+	addr = addr.WithZone("")
+	if e.zone != "" && !addr.IsLinkLocalUnicast() {
+		return e, fmt.Errorf("%q has a zone, which only a link-local address such as fe80::1%%eth0 can have", host)
+	}
+	if _, err := strconv.Atoi(e.zone); err == nil {
+		return e, fmt.Errorf("%q has the index of an interface, want its name, such as fe80::1%%eth0", host)
+	}
+	addr = addr.Unmap()
+	e.prefix = netip.PrefixFrom(addr, addr.BitLen())
 	return e, nil
+}
+
+// parsePrefix parses a CIDR. That of IPv4-mapped IPv6 addresses is one of IPv4,
+// as the sockets are shown.
+func parsePrefix(s string) (netip.Prefix, error) {
+	const mapped = 96 // bits of ::ffff:0:0/96
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case strings.Contains(s, "%"):
+		return p, fmt.Errorf("%q has a zone, which a CIDR can't have: want an address such as fe80::1%%eth0", s)
+	case err != nil:
+		return p, fmt.Errorf("%q is no CIDR, want one such as 10.0.0.0/8", s)
+	case !p.Addr().Is4In6():
+		return p.Masked(), nil
+	case p.Bits() < mapped:
+		return p, fmt.Errorf("%q is of IPv4-mapped addresses, want at least /%d, or 0.0.0.0/0 for IPv4 and ::/0 for IPv6", s, mapped)
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped).Masked(), nil
 }
 
 // splitEndpoint splits the port off, with its colon. IPv6 has brackets then,

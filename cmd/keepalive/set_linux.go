@@ -21,35 +21,46 @@ func newSet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set POLICY",
 		Short: "Change the policy of sockets while their programs run",
-		Long: `Set changes the policy of the sockets that the flags select, as those of
-keepalive ls, and prints what each held before and what it holds after, read
-back from the kernel. At least one flag is needed. The programs are not stopped
-and don't notice.
+		Long: `Set changes the policy of the selected sockets while their programs run. It
+prints what each socket held before and what it holds after, read back from the
+kernel. The flags select sockets as those of keepalive ls do; at least one is
+needed. The programs are not stopped and not notified.
 
-POLICY changes what it names and turns keepalive on, or off where it says "off".
-What it leaves out stays as the socket has it. "default" puts back what a new
-socket has in the same network namespace: the timing and the max RTO of the
-sysctls, and no user timeout. A zero does so for one option:
+POLICY turns keepalive on, or off if it contains "off". Options that it does
+not name keep their values. "default" restores the values of a new socket in
+the same network namespace: timing and max RTO from the sysctls, no user
+timeout. A zero restores one option:
 ` + withValues("0") + `.
 
-The policy applies from then on, with one exception: with data in flight the
+The policy applies at once, with one exception: with data in flight the
 retransmission timer that is armed fires first, up to two minutes later. A probe
-that is overdue is sent at once. The socket no longer follows a sysctl.
+that is overdue under the policy is sent immediately, unless one is unanswered.
 
 user_timeout gives up live peers that read slowly or pause twice, first of all
 those to which much data is sent. max_rto spares them.
 
-A listening socket takes the policy for connections to come. A program may write
-its own over it on each, as Go's net does. What is known of that is printed.
+A restored value is a copy: it does not follow later changes of
+the sysctl.
 
-A socket that is gone by the time it is to be changed is reported and left out.
-Where a process may not be looked into, the right that is missing is named. The
-exit code is 1 where something was refused, or no socket is selected.`,
+Connections inherit the policy of a listening socket when they are accepted. A
+program may then set its own, as Go's net does. Set prints what it knows about
+that.
+
+Each socket is checked against the flags again immediately before it is set.
+One that does not match any more is reported as no longer selected. Some
+microseconds pass between this check and the last option. If the program
+changes the socket in this time, set overwrites that change. A socket that is
+gone is reported too.
+
+The exit code is 1 if a socket was refused, if no socket is selected, and if
+--pid or --command names a process that cannot be looked into: the missing
+right is printed. Set reports connections that could not be seen as keepalive
+ls does.`,
 		Example: `  keepalive set --command redis-server idle=1m,interval=5s,count=3
-  keepalive set --hang --dry-run idle=5m
+  keepalive set --hang never --dry-run idle=5m
   keepalive set --pid 4711 --remote 10.0.0.0/8:5432 max_rto=2s
   keepalive set --listen --command postgres default`,
-		Args: s.selection.args(oneArg("POLICY")),
+		Args: oneArg("POLICY"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if s.change, err = parseChange(args[0]); err != nil {
 				return err
@@ -58,12 +69,12 @@ exit code is 1 where something was refused, or no socket is selected.`,
 			return s.run(c.Context())
 		},
 	}
-	s.selection.addFlags(c.Flags())
-	c.Flags().BoolVar(&s.dryRun, "dry-run", false, "only say what would be set")
+	s.selection.addFlags(c)
+	c.Flags().BoolVar(&s.dryRun, "dry-run", false, "print what would be set, and set nothing")
 	return c
 }
 
-// setCommand is what the command is told to do.
+// setCommand sets the policy of the selected sockets.
 type setCommand struct {
 	selection selection
 	change    change
@@ -72,8 +83,20 @@ type setCommand struct {
 
 	out    term.Output
 	stderr io.Writer
-	failed bool
+	counts [outcomes]int
 }
+
+// An outcome is what came of a socket.
+type outcome int
+
+const (
+	isSet outcome = iota
+	isUnchanged
+	isRefused
+	isGone
+	isDeselected
+	outcomes
+)
 
 func (s *setCommand) run(ctx context.Context) error {
 	if s.selection.isEmpty() {
@@ -97,21 +120,29 @@ func (s *setCommand) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		gone := true
-		r.Read(socket.Index, func(now *sockets.Socket) {
-			gone = false
-			s.set(now, all)
-		})
-		if gone {
+		result := isGone
+		r.Read(socket.Index, func(now *sockets.Socket) { result = s.setIfSelected(now, all) })
+		if result == isGone {
 			s.say(socket, "gone since")
 		}
+		s.counts[result]++
 	}
 	r.Close() // which tells of refusals
-	return s.result(len(selected), s.selection.refused(f.Refusals()))
+	return s.result(f, len(selected))
+}
+
+// setIfSelected sets a socket that has just been read, unless it has changed
+// since it was selected.
+func (s *setCommand) setIfSelected(now *sockets.Socket, all []*sockets.Socket) outcome {
+	if !s.selection.has(now) {
+		s.say(now, "no longer selected")
+		return isDeselected
+	}
+	return s.set(now, all)
 }
 
 // set changes the socket, and says how.
-func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) {
+func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) outcome {
 	before := socket.Config
 	after, err := s.change.of(socket)
 	if err == nil && !s.dryRun {
@@ -122,28 +153,29 @@ func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) {
 		after = socket.Config
 	}
 	if err != nil {
-		s.failed = true
 		s.say(socket, "refused: "+strings.TrimPrefix(err.Error(), "keepalive: "))
-		return
+		return isRefused
 	}
-	s.say(socket, s.difference(before, after))
+	change, result := s.difference(before, after)
+	s.say(socket, change)
 	if socket.State == sockets.Listen && !s.guarded {
 		was := *socket
 		was.Config = before
 		fmt.Fprintln(s.out, "    "+inheritance(&was, all))
 	}
+	return result
 }
 
-func (s *setCommand) difference(before, after keepalive.Config) string {
+func (s *setCommand) difference(before, after keepalive.Config) (string, outcome) {
 	after = keepalive.Config(policy.Config(after).AsRead())
 	if before == after {
-		return "unchanged: " + after.String()
+		return "unchanged: " + after.String(), isUnchanged
 	}
 	line := before.String() + " → " + after.String()
 	if s.out.Width > 0 && len(line)+4 > s.out.Width {
 		line = strings.Replace(line, " → ", "\n  → ", 1)
 	}
-	return line
+	return line, isSet
 }
 
 // say prints something about a socket, in a pipe on one line.
@@ -159,29 +191,49 @@ func (s *setCommand) say(socket *sockets.Socket, what string) {
 
 var errNoSocket = errors.New("no socket is selected that the caller may see")
 
-func (s *setCommand) result(selected int, refusals []sockets.Refusal) error {
+// result prints what could not be seen and how many sockets were set.
+func (s *setCommand) result(f *sockets.Found, selected int) error {
+	refusals := s.selection.refused(f.Refusals())
+	lines := refusalLines(refusals)
 	if s.selection.namesProcesses() {
+		lines = nil
 		for _, r := range refusals {
-			s.failed = true
-			fmt.Fprintln(s.stderr, "keepalive:", r)
-		}
-	} else {
-		for _, line := range refusalLines(refusals) {
-			fmt.Fprintln(s.stderr, line)
+			lines = append(lines, "keepalive: "+r.Error())
 		}
 	}
+	lines = append(lines, unseenLines(s.selection.unseen(f))...)
+	if selected > 0 {
+		lines = append(lines, s.summary(selected))
+	}
+	for _, line := range lines {
+		fmt.Fprintln(s.stderr, line)
+	}
 	switch {
-	case s.failed:
+	case s.counts[isRefused] > 0 || s.selection.namesProcesses() && len(refusals) > 0:
 		return exitCode(exitProblem)
 	case selected == 0:
 		return errNoSocket
-	case s.dryRun:
-		fmt.Fprintln(s.stderr, "Nothing was set (--dry-run).")
 	}
 	return nil
 }
 
-// inheritance says what is known of whether connections keep what they inherit
+// summary is the last line.
+func (s *setCommand) summary(selected int) string {
+	words := [outcomes]string{"set", "unchanged", "refused", "gone", "no longer selected"}
+	var parts []string
+	for result, n := range s.counts {
+		if n > 0 || outcome(result) == isSet {
+			parts = append(parts, fmt.Sprint(n, " ", words[result]))
+		}
+	}
+	line := plural(selected, "socket", "sockets") + ": " + strings.Join(parts, ", ")
+	if s.dryRun {
+		line = strings.Replace(line, " set", " to be set", 1) + ". Nothing was set (--dry-run)."
+	}
+	return line
+}
+
+// inheritance says what is known about whether connections keep what they inherit
 // from a listening socket. That they hold the same proves nothing: they may have
 // been set as well.
 func inheritance(listener *sockets.Socket, all []*sockets.Socket) string {
@@ -197,23 +249,12 @@ func inheritance(listener *sockets.Socket, all []*sockets.Socket) string {
 	version, isGo := listener.GoVersion()
 	switch {
 	case isGo:
-		return "The program is Go's (" + version + "): net writes 15 s, 15 s and 9 over it on each connection, unless told KeepAlive: -1."
+		return "The program is Go's (" + version + "): net sets 15 s, 15 s and 9 on each accepted connection, unless the program sets KeepAlive: -1."
 	case open == 0:
-		return "No open connection shows whether the program writes over it."
+		return "There is no open connection that shows whether the program sets a policy of its own."
 	case same == open:
-		return hold(open, open) + " what it held."
+		return plural(open, "open connection has", "open connections have") + " the policy that the listening socket had."
 	}
-	return hold(open-same, open) + " something else than it held."
-}
-
-func hold(n, of int) string {
-	switch {
-	case of == 1:
-		return "Its open connection holds"
-	case n == of:
-		return fmt.Sprintf("Its %d open connections hold", of)
-	case n == 1:
-		return fmt.Sprintf("1 of its %d open connections holds", of)
-	}
-	return fmt.Sprintf("%d of its %d open connections hold", n, of)
+	return plural(open-same, "open connection has", "open connections have") +
+		" another policy than the listening socket had: the program may set its own on each."
 }

@@ -255,19 +255,19 @@ func TestSetOnListeners(t *testing.T) {
 		return fmt.Sprint(l[0].Idle, l[0].Interval, l[0].Count)
 	}
 	ask(t, dial(t, "127.0.0.1:6379"))
-	assert.Contains(t, set(redis), "    Its open connection holds something else than it held.\n")
+	assert.Contains(t, set(redis), "    1 open connection has another policy than the listening socket had: the program may set its own on each.\n")
 	conn := dial(t, "127.0.0.1:6379")
 	ask(t, conn)
 	assert.Equal(t, "300 100 3", held(redis, conn), "it does")
 
-	assert.Regexp(t, `The program is Go's \(go1\.\d+.*\): net writes 15 s, 15 s and 9 over it`, set(goServer))
+	assert.Regexp(t, `The program is Go's \(go1\.\d+.*\): net sets 15 s, 15 s and 9 on each accepted connection`, set(goServer))
 	conn = dial(t, "127.0.0.1:7000")
 	out.await(t, "accepted")
 	assert.Equal(t, "15 15 9", held(goServer, conn), "it does")
 
 	nginx := startNginx(t, "listen 127.0.0.1:8080;")
 	r := runCommand(t, "set", "--listen", "--pid", pid(nginx), "--dry-run", "idle=50s")
-	assert.Contains(t, r.stdout, "No open connection shows whether the program writes over it.")
+	assert.Contains(t, r.stdout, "There is no open connection that shows whether the program sets a policy of its own.")
 	held8080 := func(conn net.Conn) string {
 		l := list(t, "--command", "nginx", "--local", "127.0.0.1:8080", "--remote", conn.LocalAddr().String())
 		if len(l) != 1 {
@@ -277,7 +277,7 @@ func TestSetOnListeners(t *testing.T) {
 	}
 	conn = dial(t, "127.0.0.1:8080")
 	awaitThat(t, func() bool { return held8080(conn) != "" }, "nginx does not accept")
-	assert.Contains(t, set(nginx), "    Its open connection holds what it held.\n")
+	assert.Contains(t, set(nginx), "    1 open connection has the policy that the listening socket had.\n")
 	after := dial(t, "127.0.0.1:8080")
 	awaitThat(t, func() bool { return held8080(after) == "50 5 5" }, "it does not")
 }
@@ -294,7 +294,7 @@ func TestSetOnListenersAgain(t *testing.T) {
 	ask(t, dial(t, "127.0.0.1:6379"))
 	for cmd, want := range map[*exec.Cmd]string{
 		server: "    The program is Go's (",
-		redis:  "    Its open connection holds what it held.\n",
+		redis:  "    1 open connection has the policy that the listening socket had.\n",
 	} {
 		set := []string{"set", "--pid", pid(cmd), "idle=50s,interval=5s,count=5"}
 		require.Equal(t, exitDone, runCommand(t, set...).code)

@@ -13,7 +13,6 @@ import (
 
 // Credentials are those of a process.
 type Credentials struct {
-	Command    string
 	UIDs, GIDs []string // real, effective, saved set, file system
 
 	Permitted, Effective uint64 // capabilities
@@ -33,8 +32,6 @@ func Of(pid string) Credentials {
 		key, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		switch key {
-		case "Name":
-			c.Command = value
 		case "Uid":
 			c.UIDs = strings.Fields(value)
 		case "Gid":

@@ -31,9 +31,34 @@ func address(fd int, call uintptr) (netip.AddrPort, error) {
 	case unix.AF_INET6:
 		addr := netip.AddrFrom16(sa.Addr).Unmap()
 		if sa.Scope_id != 0 {
-			addr = addr.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
+			addr = addr.WithZone(zone(fd, sa.Scope_id))
 		}
 		return netip.AddrPortFrom(addr, port), nil
 	}
 	return netip.AddrPort{}, nil
+}
+
+// zone returns the name of a network interface in the namespace of a socket, or
+// its index where it has gone.
+func zone(fd int, index uint32) string {
+	var request struct { // struct ifreq
+		name  [unix.IFNAMSIZ]byte
+		index uint32
+		_     [20]byte
+	}
+	request.index = index
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
+		return strconv.FormatUint(uint64(index), 10)
+	}
+	return unix.ByteSliceToString(request.name[:])
+}
+
+// inZone returns a remote address with the zone of the local one, if it needs
+// one.
+func inZone(remote, local netip.AddrPort) netip.AddrPort {
+	if addr := remote.Addr(); addr.IsLinkLocalUnicast() && addr.Is6() {
+		return netip.AddrPortFrom(addr.WithZone(local.Addr().Zone()), remote.Port())
+	}
+	return remote
 }

@@ -40,13 +40,13 @@ func (f *Found) All(wanted func(Process) bool) iter.Seq[*Socket] {
 // heldBy returns the indexes of the sockets that one of the wanted processes
 // holds.
 func (f *Found) heldBy(wanted func(Process) bool) []int32 {
-	isWanted := make([]bool, len(f.processes))
-	for i, p := range f.processes {
-		isWanted[i] = wanted(p)
+	isWanted := make([]bool, len(f.tables))
+	for i, t := range f.tables {
+		isWanted[i] = wanted(t.Process)
 	}
 	var indexes []int32
 	for i := range f.sockets {
-		if slices.ContainsFunc(f.refsOf(i), func(r ref) bool { return isWanted[r.process] }) {
+		if slices.ContainsFunc(f.refsOf(i), func(r ref) bool { return isWanted[r.table] }) {
 			indexes = append(indexes, int32(i))
 		}
 	}
@@ -56,6 +56,7 @@ func (f *Found) heldBy(wanted func(Process) bool) []int32 {
 // readBatches sends every step'th batch.
 func (f *Found) readBatches(indexes []int32, first, step int, to chan<- []Socket, stop <-chan struct{}) {
 	r := f.NewReader()
+	r.cached = true
 	defer r.Close()
 	for i := first * batchSize; i < len(indexes); i += step * batchSize {
 		batch := make([]Socket, 0, batchSize)

@@ -53,7 +53,7 @@ func TestAll(t *testing.T) {
 	var got []netip.AddrPort
 	for s := range f.All(of(cmd)) {
 		assert.Equal(t, Listen, s.State)
-		assert.Equal(t, fmt.Sprint([]Holder{{Process{cmd.Process.Pid, "sleep"}, 3 + len(got)}}), fmt.Sprint(s.Holders))
+		assert.Equal(t, fmt.Sprint([]Holder{{newProcess(cmd.Process.Pid, "sleep"), 3 + len(got)}}), fmt.Sprint(s.Holders))
 		got = append(got, s.Local)
 	}
 	assert.Equal(t, want, got)

@@ -5,28 +5,22 @@
 package sockets
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
-	"io"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"unicode"
-
-	"golang.org/x/sys/unix"
 )
 
 // Found is the sockets that the processes of this system hold, as far as the
 // caller may look into them. There are other sockets than TCP's among them.
 type Found struct {
-	refs      []ref   // by socket, then by process and descriptor
-	sockets   []int32 // the first ref of each, by process and descriptor
-	processes []Process
+	refs    []ref   // by socket, then by table and descriptor
+	sockets []int32 // the first ref of each, by table and descriptor
+	tables  []table
 
 	namespaces *namespaces
+	census     *census
 
 	mu       sync.Mutex
 	refusals []Refusal
@@ -34,82 +28,40 @@ type Found struct {
 
 // A ref is a descriptor of a socket.
 type ref struct {
-	inode   uint64
-	process int32 // index into Found.processes
-	fd      int32
+	inode uint64
+	table int32 // index into Found.tables
+	fd    int32
+}
+
+// A table is a table of descriptors that has sockets.
+type table struct {
+	Process
+	thread int // that has it: mostly the main one, whose id is the PID
 }
 
 // Process is a process that holds a socket.
 type Process struct {
 	PID     int
 	Command string // as in /proc/PID/comm, "?" for what can't be printed
+
+	comm string // as it is
 }
 
-// MaxCommand is how long a command is at most: TASK_COMM_LEN less one.
-const MaxCommand = 15
+// maxComm is the length of a longer name in /proc/PID/comm: TASK_COMM_LEN less
+// one.
+const maxComm = 15
 
-// Find lists the sockets. It opens none of them. Close what it returns.
-func Find() (*Found, error) {
-	pids, err := processes()
-	if err != nil {
-		return nil, err
-	}
-	f := &Found{namespaces: newNamespaces()}
-	for _, pid := range pids {
-		if err := f.add(pid); err != nil && !isGone(err) {
-			f.refusals = append(f.refusals, explain(pid, err))
-		}
-	}
-	f.group()
-	return f, nil
+// IsCalled reports whether a program called name has the process's name. The
+// kernel keeps 15 bytes of it. The name as it is printed is accepted too.
+func (p Process) IsCalled(name string) bool {
+	return p.comm != "" && (name[:min(len(name), maxComm)] == p.comm || name == p.Command)
 }
 
-// processes returns the ids of all processes but this one.
-func processes() ([]int, error) {
-	names, err := readNames("/proc")
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && pid != os.Getpid() {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	return pids, nil
-}
+// IsNamed reports whether the name could be read.
+func (p Process) IsNamed() bool { return p.comm != "" }
 
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
-}
-
-// add lists the sockets of a process.
-func (f *Found) add(pid int) error {
-	dir := "/proc/" + strconv.Itoa(pid)
-	fds, err := os.Open(dir + "/fd")
-	if errors.Is(err, os.ErrPermission) && hasNoMemory(dir) {
-		return nil // a kernel thread or a zombie, which hold none
-	}
-	if err != nil {
-		return err
-	}
-	defer fds.Close()
-	n := len(f.refs)
-	if err := f.addFrom(fds); err != nil {
-		f.refs = f.refs[:n]
-		return err
-	}
-	if len(f.refs) > n {
-		command, _ := os.ReadFile(dir + "/comm")
-		f.processes = append(f.processes, Process{pid, printable(strings.TrimSuffix(string(command), "\n"))})
-	}
-	return nil
+func newProcess(pid int, comm string) Process {
+	return Process{pid, printable(comm), comm}
 }
 
 // printable keeps programs from writing to the terminal of who lists them: they
@@ -123,49 +75,45 @@ func printable(name string) string {
 	}, name)
 }
 
-// addFrom adds what /proc/PID/fd shows.
-func (f *Found) addFrom(fds *os.File) error {
-	for {
-		names, err := fds.Readdirnames(512)
-		for _, name := range names {
-			inode, ok := readSocket(int(fds.Fd()), name)
-			if fd, err := strconv.Atoi(name); ok && err == nil {
-				f.refs = append(f.refs, ref{inode, int32(len(f.processes)), int32(fd)})
-			}
+// Find lists the sockets. It opens none of them. Close what it returns. It
+// returns an error where /proc does not show the processes of this PID namespace.
+func Find() (*Found, error) {
+	if err := checkProc("/proc"); err != nil {
+		return nil, err
+	}
+	pids, err := processes()
+	if err != nil {
+		return nil, err
+	}
+	f := &Found{namespaces: newNamespaces()}
+	f.census = newCensus(f.namespaces, pids)
+	f.walk(pids)
+	if f.census.compare(f) > 0 {
+		// A process may have passed sockets on to one that was new, or that had
+		// been looked into already.
+		if pids, err = processes(); err != nil {
+			f.Close()
+			return nil, err
 		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
+		f.walk(pids)
+		f.census.compare(f)
+	}
+	return f, nil
+}
+
+// walk lists the sockets of processes.
+func (f *Found) walk(pids []int) {
+	f.refs, f.sockets, f.tables, f.refusals = nil, nil, nil, nil
+	for _, pid := range pids {
+		if err := f.add(pid); err != nil && !isGone(err) {
+			f.refusals = append(f.refusals, explain(pid, err))
 		}
 	}
+	f.group()
 }
 
-// readSocket returns the inode of the socket that a link such as "socket:[4711]"
-// leads to.
-func readSocket(dir int, name string) (inode uint64, ok bool) {
-	var target [64]byte
-	n, err := unix.Readlinkat(dir, name, target[:])
-	number, ok := bytes.CutPrefix(target[:max(n, 0)], []byte("socket:["))
-	if err != nil || !ok {
-		return 0, false
-	}
-	inode, err = strconv.ParseUint(string(bytes.TrimSuffix(number, []byte("]"))), 10, 64)
-	return inode, err == nil
-}
-
-func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
-
-// hasNoMemory reports whether the command line of a process is empty, which is
-// never refused.
-func hasNoMemory(dir string) bool {
-	line, err := os.ReadFile(dir + "/cmdline")
-	return err == nil && len(line) == 0
-}
-
-// group finds the descriptors that are of one socket, as those of a server and
-// the children that it forked.
+// group finds the descriptors of one socket, such as those of a server and the
+// children that it forked.
 func (f *Found) group() {
 	slices.SortFunc(f.refs, func(a, b ref) int {
 		return cmp.Or(cmp.Compare(a.inode, b.inode), compareHolders(a, b))
@@ -179,7 +127,7 @@ func (f *Found) group() {
 }
 
 func compareHolders(a, b ref) int {
-	return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.fd, b.fd))
+	return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.fd, b.fd))
 }
 
 // Close closes the namespaces that were opened.
@@ -209,4 +157,17 @@ func (f *Found) refsOf(socket int) []ref {
 		end++
 	}
 	return f.refs[first:end]
+}
+
+// holders returns the descriptors of a socket. Where a thread has copies of its
+// process's descriptors, one of each.
+func (f *Found) holders(refs []ref) (holders []Holder) {
+	for _, r := range refs {
+		t := f.tables[r.table]
+		h := Holder{t.Process, int(r.fd)}
+		if t.thread == t.PID || !slices.Contains(holders, h) {
+			holders = append(holders, h)
+		}
+	}
+	return holders
 }

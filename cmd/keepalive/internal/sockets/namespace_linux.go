@@ -1,17 +1,19 @@
 package sockets
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A namespace is the network namespace of a socket. That of a process says
-// nothing: a socket stays where it was made.
+// A namespace is a network namespace. A socket stays in the one where it was made,
+// whichever its process is in.
 type namespace struct {
 	inode uint64   // as lsns(8) shows it, 0 where it can't be read
 	file  *os.File // nil where the caller is in it
@@ -100,6 +102,64 @@ func (ns *namespaces) of(fd int) *namespace {
 		ns.known[key] = opened
 	}
 	return opened
+}
+
+// ofProcess returns the namespace that a process is in, or nil where that can't
+// be found out.
+func (ns *namespaces) ofProcess(pid int) *namespace {
+	dir := "/proc/" + strconv.Itoa(pid)
+	n, err := ns.at(dir + "/ns/net")
+	if !isGone(err) {
+		return n
+	}
+	threads, _ := numbersIn(dir + "/task") // the main one may have ended
+	for _, thread := range threads {
+		if n, err := ns.at(dir + "/task/" + strconv.Itoa(thread) + "/ns/net"); err == nil {
+			return n
+		}
+	}
+	return nil
+}
+
+// at returns the namespace that a file leads to.
+func (ns *namespaces) at(path string) (*namespace, error) {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return nil, err
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if n := ns.known[stat.Ino]; n != nil {
+		return n, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	n, err := newNamespace(file)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	if known := ns.known[n.inode]; known != nil { // another one since
+		file.Close()
+		return known, nil
+	}
+	ns.known[n.inode] = n
+	return n, nil
+}
+
+// newNamespace returns the namespace that a file is.
+func newNamespace(file *os.File) (*namespace, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &fs); err != nil || int64(fs.Type) != unix.NSFS_MAGIC {
+		return nil, os.NewSyscallError("fstatfs", cmp.Or(err, error(unix.EINVAL)))
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	return &namespace{file: file, inode: stat.Ino}, nil
 }
 
 func openNamespace(fd int) *namespace {

@@ -1,6 +1,9 @@
 package sockets
 
 import (
+	"errors"
+	"fmt"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,29 +13,34 @@ import (
 // it, and others may use other Readers of the same Found.
 type Reader struct {
 	found    *Found
-	process  int32 // index of the process that pidfd is of
+	table    int32 // index of the table that pidfd is for
 	pidfd    int
-	refused  map[int32]bool // processes
+	refused  map[int32]bool // tables
 	refusals []Refusal
+
+	// For All: a remote address of a socket that is connecting may be as old as
+	// the Reader.
+	cached  bool
+	remotes map[*namespace]map[uint32]netip.AddrPort
 }
 
 // NewReader returns a Reader. Close it.
 func (f *Found) NewReader() *Reader {
-	return &Reader{found: f, process: -1, pidfd: -1, refused: make(map[int32]bool)}
+	return &Reader{found: f, table: -1, pidfd: -1, refused: make(map[int32]bool)}
 }
 
 // Close closes what the Reader holds open.
 func (r *Reader) Close() {
-	r.leaveProcess()
+	r.leaveTable()
 	r.found.addRefusals(r.refusals)
 	r.refusals = nil
 }
 
-func (r *Reader) leaveProcess() {
+func (r *Reader) leaveTable() {
 	if r.pidfd >= 0 {
 		unix.Close(r.pidfd)
 	}
-	r.pidfd, r.process = -1, -1
+	r.pidfd, r.table = -1, -1
 }
 
 // Read calls visit with socket i, which is open meanwhile. It does nothing where
@@ -50,27 +58,45 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 	if ok {
 		s.namespace = r.found.namespaces.of(fd)
 		s.NetNS = s.namespace.inode
+		if s.State == synSent {
+			s.Remote = inZone(r.connectingTo(&s, refs[0].inode), s.Local)
+		}
 		err = s.Get()
 	}
 	if err != nil {
-		refusal := explain(r.found.processes[refs[0].process].PID, err)
+		refusal := explain(r.found.tables[refs[0].table].PID, err)
 		refusal.Reason = err.Error()
 		r.refusals = append(r.refusals, refusal)
 	}
 	if !ok || err != nil {
 		return
 	}
-	for _, ref := range refs {
-		s.Holders = append(s.Holders, Holder{r.found.processes[ref.process], int(ref.fd)})
-	}
+	s.Holders = r.found.holders(refs)
 	visit(&s)
 }
 
-// duplicate returns a descriptor of a socket from the first process that lets
-// it, or -1.
+// connectingTo returns the address that a socket connects to, which
+// getpeername(2) does not tell. It is zero where it can't be found out.
+func (r *Reader) connectingTo(s *Socket, inode uint64) netip.AddrPort {
+	if remotes, ok := r.remotes[s.namespace]; ok && r.cached {
+		return remotes[uint32(inode)]
+	}
+	remotes := make(map[uint32]netip.AddrPort)
+	s.namespace.do(func() error {
+		return dump(1<<synSent, func(c diagSocket) { remotes[c.inode()] = c.remote() })
+	})
+	if r.remotes == nil {
+		r.remotes = make(map[*namespace]map[uint32]netip.AddrPort)
+	}
+	r.remotes[s.namespace] = remotes
+	return remotes[uint32(inode)]
+}
+
+// duplicate returns a descriptor of a socket from the first table that lets it,
+// or -1.
 func (r *Reader) duplicate(refs []ref) int {
 	for _, ref := range refs {
-		if r.refused[ref.process] {
+		if r.refused[ref.table] {
 			continue
 		}
 		fd, err := r.getfd(ref)
@@ -78,21 +104,21 @@ func (r *Reader) duplicate(refs []ref) int {
 			return fd
 		}
 		if !isGone(err) {
-			r.refused[ref.process] = true
-			r.refusals = append(r.refusals, explain(r.found.processes[ref.process].PID, err))
+			r.refused[ref.table] = true
+			r.refusals = append(r.refusals, explain(r.found.tables[ref.table].PID, err))
 		}
 	}
 	return -1
 }
 
 func (r *Reader) getfd(ref ref) (fd int, err error) {
-	if r.process != ref.process {
-		r.leaveProcess()
-		pidfd, err := unix.PidfdOpen(r.found.processes[ref.process].PID, 0)
+	if r.table != ref.table {
+		r.leaveTable()
+		pidfd, err := openThread(r.found.tables[ref.table])
 		if err != nil {
-			return -1, os.NewSyscallError("pidfd_open", err)
+			return -1, err
 		}
-		r.pidfd, r.process = pidfd, ref.process
+		r.pidfd, r.table = pidfd, ref.table
 	}
 	fd, err = unix.PidfdGetfd(r.pidfd, int(ref.fd), 0)
 	if err == unix.EBADF {
@@ -111,14 +137,42 @@ func (r *Reader) getfd(ref ref) (fd int, err error) {
 	return fd, nil
 }
 
+// openThread returns a pidfd of the thread that has a table.
+func openThread(t table) (pidfd int, err error) {
+	const pidfdThread = unix.O_EXCL // PIDFD_THREAD
+	if t.thread == t.PID {
+		pidfd, err = unix.PidfdOpen(t.PID, 0)
+	} else {
+		pidfd, err = unix.PidfdOpen(t.thread, pidfdThread)
+	}
+	switch {
+	case err == nil:
+		return pidfd, nil
+	case err == unix.EINVAL && t.thread == t.PID:
+		return -1, unix.ESRCH // the id is that of a thread now
+	case err == unix.EINVAL:
+		return -1, fmt.Errorf("%w (%w)", errNoThreads, os.NewSyscallError("pidfd_open", err))
+	}
+	return -1, os.NewSyscallError("pidfd_open", err)
+}
+
+// errNoThreads is the reason for a [Refusal].
+var errNoThreads = errors.New("a thread of it has descriptors of its own, which take Linux 6.9")
+
 // identify finds out what the socket is. It returns false where it is not TCP's.
 func (s *Socket) identify() (ok bool, err error) {
-	if s.Local, err = address(s.fd, unix.SYS_GETSOCKNAME); err != nil || !s.Local.IsValid() {
-		return false, err
-	}
 	protocol, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	if err != nil || protocol != unix.IPPROTO_TCP && protocol != unix.IPPROTO_MPTCP {
 		return false, os.NewSyscallError("getsockopt SO_PROTOCOL", err)
+	}
+	// Raw sockets can have the protocol of TCP, and other domains its number.
+	kind, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_STREAM {
+		return false, os.NewSyscallError("getsockopt SO_TYPE", err)
+	}
+	domain, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_INET && domain != unix.AF_INET6 {
+		return false, os.NewSyscallError("getsockopt SO_DOMAIN", err)
 	}
 	s.MPTCP = protocol == unix.IPPROTO_MPTCP
 	// The state is the first byte.
@@ -127,6 +181,9 @@ func (s *Socket) identify() (ok bool, err error) {
 		return false, os.NewSyscallError("getsockopt TCP_INFO", err)
 	}
 	s.State = State(state)
+	if s.Local, err = address(s.fd, unix.SYS_GETSOCKNAME); err != nil {
+		return false, err
+	}
 	s.Remote, err = address(s.fd, unix.SYS_GETPEERNAME)
 	return true, err
 }

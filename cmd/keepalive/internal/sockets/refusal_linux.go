@@ -31,8 +31,10 @@ func (r Refusal) Unwrap() error { return r.Err }
 // the kernel checks, in the same order.
 func explain(pid int, err error) Refusal {
 	target := credentials.Of(strconv.Itoa(pid))
-	r := Refusal{Process: Process{pid, printable(target.Command)}, User: target.User(), Err: err}
+	r := Refusal{Process: newProcess(pid, comm(pid)), User: target.User(), Err: err}
 	switch {
+	case errors.Is(err, errNoThreads):
+		r.Reason = errNoThreads.Error()
 	case errors.Is(err, unix.ENOSYS):
 		r.Reason = "pidfd_getfd takes Linux 5.6, and a container that lets it pass"
 	case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE):

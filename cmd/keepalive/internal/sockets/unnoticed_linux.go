@@ -9,22 +9,35 @@ import (
 
 // Unnoticed is how long a dead peer goes unnoticed.
 type Unnoticed struct {
-	For   time.Duration
-	Never bool // it is noticed
-	Known bool // where not, it hangs on sysctls that the caller can't read
+	For    time.Duration
+	Never  bool // it is noticed
+	Known  bool // where not, it depends on sysctls that the caller can't read
+	NoPeer bool // that could die: there is no connection yet
 }
 
 // Exceeds reports whether it is longer than limit, or not known to be shorter.
-func (u Unnoticed) Exceeds(limit time.Duration) bool { return !u.Known || u.Never || u.For > limit }
+func (u Unnoticed) Exceeds(limit time.Duration) bool {
+	return !u.NoPeer && (!u.Known || u.Never || u.For > limit)
+}
+
+// hasPeer reports whether there is a connection, or may be one that inherits the
+// policy.
+func (s *Socket) hasPeer() bool { return s.State.Synchronized() || s.State == Listen }
 
 // unnoticedIdle returns how long that is on an idle connection.
 func (s *Socket) unnoticedIdle() Unnoticed {
+	if !s.hasPeer() {
+		return Unnoticed{NoPeer: true}
+	}
 	d, ok := s.Config.DetectionTime()
 	return Unnoticed{For: d, Never: !ok, Known: true}
 }
 
 // unnoticedInFlight returns how long that is for data in flight.
 func (s *Socket) unnoticedInFlight() Unnoticed {
+	if !s.hasPeer() {
+		return Unnoticed{NoPeer: true}
+	}
 	if s.Config.UserTimeout != 0 {
 		d, _ := s.Config.UnackedTime()
 		return Unnoticed{For: d, Known: true}
