@@ -55,16 +55,16 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, r, <-outside)
 
 	// Without any network device.
-	loopback(t, "down")
+	setLoopback(t, "down")
 	assert.Equal(t, r, runCommand(t, "defaults"))
-	loopback(t, "up")
+	setLoopback(t, "up")
 	dialed := dial(t, startListener(t))
 	held, err := keepalive.Get(dialed)
 	require.NoError(t, err)
 	assert.Contains(t, strings.Join(lines, "\n"), "Go's net "+held.String()+" ", "as on a connection")
 }
 
-func loopback(t *testing.T, state string) {
+func setLoopback(t *testing.T, state string) {
 	t.Helper()
 	out, err := exec.Command(netlab.LookPath(t, "ip"), "link", "set", "lo", state).CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // Redis has 300 s, 100 s and 3 on what it accepts. The policy that is set counts
@@ -36,6 +38,7 @@ func TestSetOnRedis(t *testing.T) {
 
 	r := runCommand(t, append([]string{"set", "idle=200s,count=2"}, chosen...)...)
 	require.Equal(t, exitDone, r.code, r.stderr)
+	assert.Equal(t, "1 socket: 1 set\n", r.stderr)
 	assert.Contains(t, r.stdout, fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 %s: ", pid(server), conn.LocalAddr()))
 	assert.Contains(t, r.stdout, "idle=5m0s,interval=1m40s,count=3")
 	assert.Contains(t, r.stdout, " → idle=3m20s,interval=1m40s,count=2", "what the policy leaves out stays")
@@ -360,6 +363,7 @@ func TestSetRefused(t *testing.T) {
 	r := runCommand(t, "set", "--pid", pid(server), "idle=1m,user_timeout=10s")
 	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stdout, "refused: setsockopt TCP_USER_TIMEOUT: protocol not available: the socket uses MPTCP, want plain TCP")
+	assert.Equal(t, "1 socket: 0 set, 1 refused\n", r.stderr)
 	after := list(t, "--pid", pid(server))
 	require.Len(t, after, 1)
 	after[0].Processes = l[0].Processes // a command of another test may hold it for a moment
@@ -398,4 +402,60 @@ func TestSetWrongUsage(t *testing.T) {
 			assert.Empty(t, r.stdout)
 		})
 	}
+}
+
+// A program may give its connection a policy of its own, or connect it elsewhere,
+// after set has selected it. Then set leaves it alone.
+func TestSetChecksTheSelectionAgain(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	l := newLoopbackOn(t, [4]byte{127, 77, 0, 1}) // which no other test has
+	defer l.close()
+	idle := func(fd int) int {
+		n, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		require.NoError(t, err)
+		return n
+	}
+	out, in, err := os.Pipe()
+	require.NoError(t, err)
+	defer out.Close()
+	defer in.Close()
+	fill(t, in)
+	cmd := command(t, "set", "--hang", "never", "--local", "127.77.0.1", "idle=300s")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = in, &stderr
+	require.NoError(t, cmd.Start())
+	// Its output blocks it once it has set the first of the two connections.
+	first, second := l.dialed, l.accepted
+	awaitThat(t, func() bool {
+		if idle(l.accepted) == 300 {
+			first, second = second, first
+		}
+		return idle(first) == 300
+	}, "none is set")
+	require.NoError(t, unix.SetsockoptInt(second, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+	require.NoError(t, unix.SetsockoptInt(second, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 10))
+	require.NoError(t, in.Close())
+	printed, err := io.ReadAll(out)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	assert.Equal(t, 10, idle(second))
+	assert.Equal(t, 1, bytes.Count(printed, []byte(" → idle=5m0s,")))
+	assert.Equal(t, 1, bytes.Count(printed, []byte(": no longer selected\n")))
+	assert.True(t, strings.HasSuffix(stderr.String(), "2 sockets: 1 set, 1 no longer selected\n"), stderr.String())
+}
+
+// fill writes to a pipe until it is full.
+func fill(t testing.TB, pipe *os.File) {
+	t.Helper()
+	fd := int(pipe.Fd()) // which makes it blocking
+	require.NoError(t, unix.SetNonblock(fd, true))
+	for page := make([]byte, 4096); ; {
+		_, err := unix.Write(fd, page)
+		if err == unix.EAGAIN {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.NoError(t, unix.SetNonblock(fd, false))
 }
