@@ -44,7 +44,7 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	if err := broom.Start(); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir, ".", "./testdata/goserver", "./testdata/crowd", "./testdata/deadleader")
+	cmd := exec.Command("go", "build", "-o", dir, ".", "./testdata/goserver", "./testdata/crowd", "./testdata/threads")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

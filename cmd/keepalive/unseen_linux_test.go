@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,10 +50,19 @@ func (l loopback) address(t testing.TB) unix.Sockaddr {
 	return address
 }
 
-func (l loopback) close() {
-	for _, fd := range []int{l.accepted, l.dialed, l.listener} {
-		unix.Close(fd)
+// close closes what is open still.
+func (l *loopback) close() {
+	for _, fd := range []*int{&l.accepted, &l.dialed, &l.listener} {
+		closeOnce(fd)
 	}
+}
+
+// closeOnce closes a descriptor, whose number another one may have from then on.
+func closeOnce(fd *int) {
+	if *fd >= 0 {
+		unix.Close(*fd)
+	}
+	*fd = -1
 }
 
 // ofThisProcess selects the sockets of the test binary.
@@ -110,7 +118,7 @@ func TestLsInFlightOverUnix(t *testing.T) {
 	defer unix.Close(pair[0])
 	defer unix.Close(pair[1])
 	require.NoError(t, unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(l.accepted), nil, 0))
-	require.NoError(t, unix.Close(l.accepted))
+	closeOnce(&l.accepted)
 
 	port := l.address(t).(*unix.SockaddrInet4).Port
 	lines := awaitUnseen(t)
@@ -151,7 +159,7 @@ func TestLsRegisteredWithIOUring(t *testing.T) {
 	_, _, errno = unix.Syscall6(unix.SYS_IO_URING_REGISTER, ring, registerFiles, uintptr(unsafe.Pointer(&fds)), 1, 0, 0)
 	require.Zero(t, errno)
 	assert.Empty(t, unseenHere(t))
-	require.NoError(t, unix.Close(l.dialed))
+	closeOnce(&l.dialed)
 	awaitUnseen(t)
 }
 
@@ -167,9 +175,8 @@ func TestLsMissesNothing(t *testing.T) {
 	defer unix.Close(fd)
 	require.NoError(t, unix.Connect(fd, fresh.address(t)), "which nobody accepts")
 	timeWait.close() // the accepted end first
-	require.NoError(t, unix.Close(orphan.accepted))
-	defer unix.Close(orphan.listener)
-	defer unix.Close(orphan.dialed)
+	closeOnce(&orphan.accepted)
+	defer orphan.close()
 	out, err := exec.Command(netlab.LookPath(t, "ss"), "-tanH").Output()
 	require.NoError(t, err)
 	require.Regexp(t, `(?m)^TIME-WAIT `, string(out))
@@ -178,96 +185,55 @@ func TestLsMissesNothing(t *testing.T) {
 	assert.Equal(t, map[string]int{"established": 3, "close-wait": 1, "listen": 2}, statesHere(t))
 }
 
-// A thread can have descriptors that its process does not have.
-func TestLsThreadWithItsOwnDescriptors(t *testing.T) {
+// startThreads starts the program of that name with credentials, or the caller's.
+func startThreads(t testing.TB, mode string, credential *syscall.Credential) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program(t, "threads"), mode)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	t.Cleanup(func() { stdin.Close() })
+	start(t, cmd).await(t, "ready")
+	return cmd
+}
+
+// A thread can have descriptors that its process does not have, and a process
+// lives on when its main thread has ended.
+func TestLsThreads(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
-	namespace, err := os.Open("/proc/thread-self/ns/net")
-	require.NoError(t, err)
-	defer namespace.Close()
-	shared := newLoopback(t)
-	defer shared.close()
-	connected, done := make(chan loopback), make(chan struct{})
-	policies := make(chan [2]int)
-	go func() {
-		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
-		defer close(policies)
-		defer close(connected)
-		if !assert.NoError(t, unix.Unshare(unix.CLONE_FILES)) || !assert.NoError(t, unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)) {
-			return
-		}
-		l := newLoopback(t)
-		connected <- l
-		<-done
-		var idle [2]int
-		idle[0], _ = unix.GetsockoptInt(l.dialed, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
-		idle[1], _ = unix.GetsockoptInt(l.accepted, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
-		policies <- idle
-	}()
-	_, ok := <-connected
-	require.True(t, ok)
-	assert.Equal(t, map[string]int{"established": 4, "listen": 2}, statesHere(t))
-	for _, o := range list(t, ofThisProcess()...) {
-		if value(t, o.NetNS) == namespaceOf(t) {
-			own := 0
-			for _, p := range o.Processes {
-				if p.PID == os.Getpid() {
-					own++
-				}
+	_, nobody := dirOf(t, "nobody")
+	for _, mode := range []string{"own", "ended"} {
+		for _, credential := range []*syscall.Credential{nil, nobody} {
+			server := startThreads(t, mode, credential)
+			if mode == "ended" {
+				status, err := os.ReadFile("/proc/" + pid(server) + "/status")
+				require.NoError(t, err)
+				require.Regexp(t, `State:\s+Z`, string(status))
 			}
-			assert.Equal(t, 1, own, "the thread has copies of the process's descriptors: %v", o.Processes)
+			l := list(t, "--pid", pid(server), "--command", "threads")
+			assert.Len(t, l, 4, mode)
+			for _, o := range l {
+				assert.Len(t, o.Processes, 1, "of copies of a descriptor one is enough: %s", mode)
+			}
+			if credential != nil {
+				r := asNobody(t, "ls", "--json", "--pid", pid(server))
+				assert.Len(t, objects(t, r.stdout), 4, r.stderr)
+			}
+			r := runCommand(t, "ls", "--pid", pid(server), "--hang", "1s")
+			assert.Equal(t, exitProblem, r.code)
+			assert.Equal(t, 2, strings.Count(r.stdout, "threads["), r.stdout)
+
+			r = runCommand(t, "set", "--pid", pid(server), "idle=77s")
+			assert.Equal(t, exitDone, r.code, r.stderr)
+			assert.Equal(t, "4 sockets: 4 set\n", r.stderr)
+			for _, o := range list(t, "--pid", pid(server)) {
+				assert.Equal(t, 77.0, float64(o.Idle))
+			}
+			r = runCommand(t, "ls", "--pid", pid(server), "--hang", "never")
+			assert.Equal(t, result{}, r)
 		}
 	}
-	assert.Empty(t, unseenHere(t))
-	for _, o := range list(t, ofThisProcess()...) {
-		if value(t, o.NetNS) == namespaceOf(t) && o.State == "established" {
-			r := runCommand(t, append([]string{"set", "idle=77s", "--local", o.Local.String(), "--remote", o.Remote.String()}, ofThisProcess()...)...)
-			assert.Contains(t, r.stdout, "→ idle=1m17s,", r.stderr)
-		}
-	}
-	close(done)
-	assert.Equal(t, [2]int{77, 77}, <-policies)
-}
-
-// A process lives on when its main thread has ended.
-func TestLsMainThreadThatHasEnded(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	server := exec.Command(program(t, "deadleader"))
-	stdin, err := server.StdinPipe()
-	require.NoError(t, err)
-	defer stdin.Close()
-	start(t, server).await(t, "ready")
-	status, err := os.ReadFile("/proc/" + pid(server) + "/status")
-	require.NoError(t, err)
-	require.Regexp(t, `State:\s+Z`, string(status))
-	for _, flags := range [][]string{{"--pid", pid(server)}, {"--command", "deadleader", "--pid", pid(server)}} {
-		assert.Len(t, list(t, flags...), 3)
-	}
-	r := runCommand(t, "ls", "--pid", pid(server), "--hang", "1s")
-	assert.Equal(t, exitProblem, r.code)
-	assert.Equal(t, 2, strings.Count(r.stdout, "deadleader["), r.stdout)
-	r = runCommand(t, "set", "--pid", pid(server), "idle=77s")
-	assert.Equal(t, exitDone, r.code, r.stderr)
-	assert.Equal(t, "3 sockets: 3 set\n", r.stderr)
-	for _, o := range list(t, "--pid", pid(server)) {
-		assert.Equal(t, 77.0, float64(o.Idle))
-	}
-}
-
-// A user sees the descriptors of a process whose main thread has ended.
-func TestLsMainThreadThatHasEndedOfAUser(t *testing.T) {
-	t.Parallel()
-	netlab.NewNamespace(t)
-	_, credential := dirOf(t, "nobody")
-	server := exec.Command(program(t, "deadleader"))
-	server.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	stdin, err := server.StdinPipe()
-	require.NoError(t, err)
-	defer stdin.Close()
-	start(t, server).await(t, "ready")
-	r := asNobody(t, "ls", "--json", "--pid", pid(server))
-	assert.Len(t, objects(t, r.stdout), 3, r.stderr)
 }
 
 // inMountNamespace runs a command after a script has changed the mounts.
