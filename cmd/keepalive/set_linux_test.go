@@ -192,7 +192,7 @@ func TestSetDefaultThatNoSocketAccepts(t *testing.T) {
 	ask(t, dial(t, "127.0.0.1:6379"))
 	for sysctl, want := range map[string]string{
 		"100000": "Idle is 27h46m40s, want 1s to 9h6m7s",
-		"0":      "a sysctl of net.ipv4.tcp_keepalive_* is 0, which no socket accepts",
+		"0":      "net.ipv4.tcp_keepalive_time is 0, which no socket accepts",
 		"-1":     "Idle is -1s, want 1s to 9h6m7s",
 	} {
 		netlab.Sysctl(t, "tcp_keepalive_time", sysctl)
