@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// never is for a dead peer that goes unnoticed for ever, unknown for what hangs
-// on something that can't be read, and nothing for what is not there.
+// What a table shows where there is no number: never if a dead peer is never
+// noticed, unknown if a sysctl can't be read, and nothing for no value.
 const (
 	never   = "never"
 	unknown = "?"

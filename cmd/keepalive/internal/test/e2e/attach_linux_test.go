@@ -108,7 +108,7 @@ func TestAttachWithoutOutput(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
 	assert.Error(t, cmd.Wait())
 	assert.Equal(t, exitWanting, cmd.ProcessState.ExitCode())
-	assert.Regexp(t, `^(\d+ sockets: \d+ set, \d+ unchanged\n)?keepalive: write /dev/stdout: no space left on device\n$`, said.String())
+	assert.Regexp(t, `^(\d+ sockets?: .*\n)?keepalive: write /dev/stdout: no space left on device\n$`, said.String())
 }
 
 // A group that is removed and made again is another one.
