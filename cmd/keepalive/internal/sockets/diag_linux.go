@@ -20,7 +20,6 @@ const (
 // A diagSocket is a struct inet_diag_msg: what sock_diag(7) has about a socket.
 type diagSocket []byte
 
-func (c diagSocket) state() State   { return State(c[1]) }
 func (c diagSocket) cookie() uint64 { return binary.NativeEndian.Uint64(c[44:]) }
 
 // inode is 0 where the socket has no file: it is not accepted yet, or closed by
