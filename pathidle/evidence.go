@@ -16,7 +16,7 @@ const (
 	probeInterval = 260 * time.Millisecond
 
 	// patience, and two round trips, is how long an answer may take.
-	patience = time.Second
+	replyTimeout = time.Second
 
 	// controlInterval is the time between control questions. Their answer is
 	// known, since the connection has idled for less than the longest time
@@ -30,10 +30,10 @@ const (
 
 // probe is one that went unanswered so far.
 type probe struct {
-	at         time.Duration // when it was sent
-	idle, most time.Duration // the silence before, at least and at most
-	ripe       time.Duration // when it counts
-	proven     bool          // the server was there at about that time
+	at           time.Duration // when it was sent
+	idle, most   time.Duration // the silence before, at least and at most
+	deadline     time.Duration // when it counts
+	corroborated bool          // the server was there at about that time
 }
 
 // loss is a connection that was lost: given up here, or reset.
@@ -51,8 +51,8 @@ type loss struct {
 // Where 1 % of the probes go unanswered by chance, 4 in a row do in 0.00002 of all
 // cases, and 9 practically never. Where a tenth of the packets is dropped in each
 // direction, 8 do in 0.0002, and 12 in 0.000005 (TestChance).
-func (s *search) demand() (confirming, placing int) {
-	if s.dropped*16 > s.heeded { // 1 in 17 and more
+func (s *search) thresholds() (confirming, placing int) {
+	if s.lost*16 > s.acked { // 1 in 17 and more
 		return 12, 8
 	}
 	return 9, 4
@@ -62,7 +62,7 @@ func (c *conn) spacing() time.Duration { return probeInterval + 2*c.rtt }
 
 // window is how far from a sign of life a probe may be for the server to have
 // been there.
-func (c *conn) window() time.Duration { return patience + c.spacing() }
+func (c *conn) window() time.Duration { return replyTimeout + c.spacing() }
 
 // doubtful reports whether the answer should have arrived.
 func (c *conn) doubtful(now time.Duration) bool {
@@ -72,48 +72,48 @@ func (c *conn) doubtful(now time.Duration) bool {
 // enough reports whether a question needs no further probe.
 func (s *search) enough(i int, now time.Duration) bool {
 	c := &s.conns[i]
-	confirming, _ := s.demand()
-	if c.known {
+	confirming, _ := s.thresholds()
+	if c.isControl {
 		return false
 	}
 	if !s.hasControl(i, now) {
 		return len(c.probes) >= confirming
 	}
-	proven := 0
+	corroborated := 0
 	for _, p := range c.probes {
-		if p.proven {
-			proven++
+		if p.corroborated {
+			corroborated++
 		}
 	}
-	return proven >= confirming
+	return corroborated >= confirming
 }
 
 // hasControl reports whether a connection other than i can be asked a control
 // question.
 func (s *search) hasControl(i int, now time.Duration) bool {
 	for j := range s.conns {
-		if c := &s.conns[j]; j != i && (c.known || s.isControl(c, now)) {
+		if c := &s.conns[j]; j != i && (c.isControl || s.canBeControl(c, now)) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *search) isControl(c *conn, now time.Duration) bool {
+func (s *search) canBeControl(c *conn, now time.Duration) bool {
 	const late = 100 * time.Millisecond // whoever asks may be
-	return c.state == StateIdle && !c.doomed && max(now-c.since, shortest)+late < s.survived
+	return c.state == StateIdle && !c.discard && max(now-c.since, shortest)+late < s.lower
 }
 
 // controlQuestion returns the next control question. The connection that has
 // idled the least is of the least use otherwise.
-func (s *search) controlQuestion(now time.Duration) step {
+func (s *search) controlStep(now time.Duration) step {
 	best := -1
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.known {
+		if c.isControl {
 			return step{at: never} // one is being asked
 		}
-		if s.isControl(c, now) && (best < 0 || c.since > s.conns[best].since) {
+		if s.canBeControl(c, now) && (best < 0 || c.since > s.conns[best].since) {
 			best = i
 		}
 	}
@@ -125,13 +125,13 @@ func (s *search) controlQuestion(now time.Duration) step {
 
 // inDoubt reports whether signs of life are needed.
 func (s *search) inDoubt(now time.Duration) bool {
-	for _, l := range s.lost {
-		if !l.alone && !l.probes[0].proven {
+	for _, l := range s.losses {
+		if !l.alone && !l.probes[0].corroborated {
 			return true
 		}
 	}
 	for i := range s.conns {
-		if c := &s.conns[i]; c.doubtful(now) && !c.known && !s.enough(i, now) {
+		if c := &s.conns[i]; c.doubtful(now) && !c.isControl && !s.enough(i, now) {
 			return true
 		}
 	}
@@ -140,19 +140,19 @@ func (s *search) inDoubt(now time.Duration) bool {
 
 // prove notes a sign of life. A new connection is only one where there is no
 // control question: it does not show that the path still knows the others.
-func (s *search) prove(now time.Duration, opened bool) {
-	s.proof = now
+func (s *search) corroborate(now time.Duration, opened bool) {
+	s.lastReply = now
 	for i := range s.conns {
 		c := &s.conns[i]
 		for j := range c.probes {
 			if p := &c.probes[j]; p.at >= now-c.window() {
-				p.proven = true
+				p.corroborated = true
 			}
 		}
 	}
-	for _, l := range s.lost {
+	for _, l := range s.losses {
 		for j := range l.probes {
-			l.probes[j].proven = l.probes[j].proven || l.alone || !opened
+			l.probes[j].corroborated = l.probes[j].corroborated || l.alone || !opened
 		}
 	}
 }
@@ -162,37 +162,37 @@ func (s *search) prove(now time.Duration, opened bool) {
 func (s *search) unanswered(now time.Duration, f func(probe)) {
 	visit := func(probes []probe) {
 		for _, p := range probes {
-			if p.most > s.survived {
+			if p.most > s.lower {
 				f(p)
 			}
 		}
 	}
-	for _, l := range s.lost {
+	for _, l := range s.losses {
 		visit(l.probes)
 	}
 	for i := range s.conns {
-		if c := &s.conns[i]; c.doubtful(now) && !c.known {
+		if c := &s.conns[i]; c.doubtful(now) && !c.isControl {
 			visit(c.probes)
 		}
 	}
 }
 
 // presumed is the shortest idle time that seems to be lost, or never.
-func (s *search) presumed(now time.Duration) time.Duration {
+func (s *search) tentativeBound(now time.Duration) time.Duration {
 	least := never
 	s.unanswered(now, func(p probe) { least = min(least, p.most) })
 	return least
 }
 
 // certain is the shortest idle time that is certain to be lost, or never.
-func (s *search) certain(now time.Duration) time.Duration {
+func (s *search) confirmedBound(now time.Duration) time.Duration {
 	var idle []time.Duration
 	s.unanswered(now, func(p probe) {
-		if p.proven && now >= p.ripe {
+		if p.corroborated && now >= p.deadline {
 			idle = append(idle, p.most)
 		}
 	})
-	confirming, placing := s.demand()
+	confirming, placing := s.thresholds()
 	if len(idle) < confirming {
 		return never
 	}
@@ -203,16 +203,16 @@ func (s *search) certain(now time.Duration) time.Duration {
 // neverAnswers reports whether nobody has answered a probe, while new connections
 // were accepted.
 func (s *search) neverAnswers(now time.Duration) bool {
-	return len(s.lost) > 0 && s.opened > s.lost[0].probes[0].at && s.certain(now) != never
+	return len(s.losses) > 0 && s.opened > s.losses[0].probes[0].at && s.confirmedBound(now) != never
 }
 
 // contradicted reports whether a connection was lost after a time that another
 // one has survived. If it was reset without being asked, the reason is not its
 // idle time, but its age.
 func (s *search) contradicted(now time.Duration) bool {
-	_, placing := s.demand()
-	for _, l := range s.lost {
-		if p := l.probes[placing-1]; !p.proven || p.most > s.survived {
+	_, placing := s.thresholds()
+	for _, l := range s.losses {
+		if p := l.probes[placing-1]; !p.corroborated || p.most > s.lower {
 			continue
 		}
 		if !l.unasked {

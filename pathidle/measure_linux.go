@@ -247,7 +247,7 @@ func (m *measurement) hangUpAll() {
 		c := &m.search.conns[i]
 		switch {
 		case s == nil:
-		case c.state == StateIdle && m.now()-c.since <= m.search.survived:
+		case c.state == StateIdle && m.now()-c.since <= m.search.lower:
 			s.close()
 		default:
 			s.abort()

@@ -59,8 +59,8 @@ const (
 
 // progress returns a picture of the search.
 func (s *search) progress(now time.Duration) Progress {
-	p := Progress{Elapsed: now, Survived: s.survived, Conns: make([]Conn, len(s.conns))}
-	if lost := s.presumed(now); lost != never {
+	p := Progress{Elapsed: now, Survived: s.lower, Conns: make([]Conn, len(s.conns))}
+	if lost := s.tentativeBound(now); lost != never {
 		p.Lost = lost
 	}
 	left, asks := s.foresee(now)
@@ -80,7 +80,7 @@ func (s *search) progress(now time.Duration) Progress {
 // when each connection is asked next on that.
 func (s *search) foresee(now time.Duration) (left [3]time.Duration, asks []time.Duration) {
 	rtt := cmp.Or(s.rtt(), usualRTT)
-	from, to := max(s.survived, shortest), s.presumed(now)
+	from, to := max(s.lower, shortest), s.tentativeBound(now)
 	if to == never {
 		to = max(from, s.max)
 	}

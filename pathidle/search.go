@@ -20,15 +20,15 @@ type search struct {
 	max       time.Duration
 	precision time.Duration // 0 is 5 %
 
-	conns    []conn
-	survived time.Duration // the longest idle time that did
-	lost     []loss
-	samples  []Sample
+	conns   []conn
+	lower   time.Duration // the longest idle time that did
+	losses  []loss
+	samples []Sample
 
-	proof   time.Duration // when the server was last known to be there
-	control time.Duration // when a question was last asked whose answer is known
-	heeded  int           // probes and handshakes that were answered
-	dropped int           // and those that were not, by chance
+	lastReply time.Duration // when the server was last known to be there
+	control   time.Duration // when a question was last asked whose answer is known
+	acked     int           // probes and handshakes that were answered
+	lost      int           // and those that were not, by chance
 
 	opened   time.Duration // when a connection last was
 	restarts int
@@ -55,16 +55,16 @@ const (
 
 // conn is a connection, or a place for one.
 type conn struct {
-	state  State         // never StateDoubtful
-	doomed bool          // to be hung up, or not to be used once it is open
-	opened time.Duration // when
-	since  time.Duration // when the last segment passed, in either direction
-	rtt    time.Duration
-	speech
+	state   State         // never StateDoubtful
+	discard bool          // to be hung up, or not to be used once it is open
+	opened  time.Duration // when
+	since   time.Duration // when the last segment passed, in either direction
+	rtt     time.Duration
+	serverTraffic
 
-	tried  bool    // it has answered
-	probes []probe // of the question that is asked
-	known  bool    // the answer is known: a longer time has survived
+	tried     bool    // it has answered
+	probes    []probe // of the question that is asked
+	isControl bool    // the answer is known: a longer time has survived
 }
 
 func newSearch(o Options) *search {
@@ -82,9 +82,9 @@ func (s *search) clone() *search {
 	for i := range c.conns {
 		c.conns[i].probes = slices.Clone(c.conns[i].probes)
 	}
-	c.lost = slices.Clone(s.lost)
-	for i := range c.lost {
-		c.lost[i].probes = slices.Clone(c.lost[i].probes)
+	c.losses = slices.Clone(s.losses)
+	for i := range c.losses {
+		c.losses[i].probes = slices.Clone(c.losses[i].probes)
 	}
 	c.samples = slices.Clip(s.samples)
 	return &c
@@ -114,16 +114,16 @@ func (s *search) next(now time.Duration) step {
 	}
 	first := step{at: never}
 	for i := range s.conns {
-		if st := s.attend(i, now); st.at < first.at {
+		if st := s.connStep(i, now); st.at < first.at {
 			first = st
 		}
 	}
-	for _, l := range s.lost {
-		if ripe := l.probes[0].ripe; now < ripe && ripe < first.at {
-			first = step{at: ripe}
+	for _, l := range s.losses {
+		if deadline := l.probes[0].deadline; now < deadline && deadline < first.at {
+			first = step{at: deadline}
 		}
 	}
-	if st := s.question(now); st.at < first.at {
+	if st := s.probeStep(now); st.at < first.at {
 		first = st
 	}
 	first.at = max(first.at, now)
@@ -136,11 +136,11 @@ func (s *search) over(now time.Duration) bool {
 	case s.verdict != Incomplete || s.err != nil:
 	case s.contradicted(now):
 		s.verdict = Varies
-	case s.survived == 0 && s.neverAnswers(now):
+	case s.lower == 0 && s.neverAnswers(now):
 		s.verdict = NeverAnswers
-	case s.survived != 0 && s.certain(now)-s.survived <= s.allowed():
+	case s.lower != 0 && s.confirmedBound(now)-s.lower <= s.allowed():
 		s.verdict = Found
-	case s.survived >= s.max:
+	case s.lower >= s.max:
 		s.verdict = NothingLost
 	case s.hidden(now):
 		s.verdict, s.after = ServerCloses, s.closes
@@ -151,22 +151,22 @@ func (s *search) over(now time.Duration) bool {
 }
 
 // attend returns what a connection needs by itself.
-func (s *search) attend(i int, now time.Duration) step {
+func (s *search) connStep(i int, now time.Duration) step {
 	c := &s.conns[i]
 	switch {
 	case c.state == StateClosed:
 		return step{do: dial, conn: i, at: now}
-	case c.doomed && c.state != StateConnecting:
+	case c.discard && c.state != StateConnecting:
 		return step{do: hangUp, conn: i, at: now}
-	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settled:
-		return step{at: c.opened + s.closes + settled + 1} // it should have been closed by then
+	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settleTime:
+		return step{at: c.opened + s.closes + settleTime + 1} // it should have been closed by then
 	case c.state == StateIdle && !c.tried:
 		// The last segment of the handshake may have got lost. Then the path
 		// may wait for it for another time than it remembers connections.
 		return step{do: ask, conn: i, at: c.since + shortest}
 	case c.state != StateAsked:
 		return step{at: never}
-	case c.known && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
+	case c.isControl && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
 		s.restart()
 		return step{at: now}
 	}
@@ -174,48 +174,48 @@ func (s *search) attend(i int, now time.Duration) step {
 	if !s.enough(i, now) {
 		return step{do: ask, conn: i, at: last.at + c.spacing()}
 	}
-	if now < last.ripe {
-		return step{at: last.ripe}
+	if now < last.deadline {
+		return step{at: last.deadline}
 	}
 	return step{do: hangUp, conn: i, at: now}
 }
 
 // question returns the next question. It waits for the answer to the one before,
 // but not for one that should have arrived.
-func (s *search) question(now time.Duration) step {
+func (s *search) probeStep(now time.Duration) step {
 	first := step{at: never}
 	if s.inDoubt(now) {
-		first = s.controlQuestion(now)
+		first = s.controlStep(now)
 	}
 	for i := range s.conns {
-		if c := &s.conns[i]; c.state == StateAsked && !c.known && !c.doubtful(now) {
+		if c := &s.conns[i]; c.state == StateAsked && !c.isControl && !c.doubtful(now) {
 			return first
 		}
 	}
-	if st := s.openQuestion(now); st.at < first.at {
+	if st := s.searchStep(now); st.at < first.at {
 		return st
 	}
 	return first
 }
 
 // openQuestion returns the question that brings the search on.
-func (s *search) openQuestion(now time.Duration) step {
+func (s *search) searchStep(now time.Duration) step {
 	if i, ok := s.unheard(now); ok {
 		return step{do: ask, conn: i, at: now}
 	}
-	lost, narrow := s.presumed(now), s.narrow()
-	width := lost - s.survived
+	lost, targetWidth := s.tentativeBound(now), s.targetWidth()
+	width := lost - s.lower
 	switch {
 	case lost == never:
 		return s.choose(now, s.target(), never)
-	case width <= narrow:
+	case width <= targetWidth:
 		// Another connection that is lost makes certain what seems to be.
-		return s.choose(now, lost, max(lost, s.survived+s.allowed()))
-	case width <= 4*narrow:
+		return s.choose(now, lost, max(lost, s.lower+s.allowed()))
+	case width <= 4*targetWidth:
 		// The connection that is asked next has idled for less. If this one
 		// is lost, it is asked soon. So ask this one as late as leaves
 		// nothing more to ask if it is not.
-		return s.choose(now, max(lost-width/2, lost-narrow), lost)
+		return s.choose(now, max(lost-width/2, lost-targetWidth), lost)
 	default:
 		return s.choose(now, lost-width/2, lost)
 	}
@@ -229,7 +229,7 @@ func (s *search) choose(now, least, most time.Duration) step {
 	best, bestIdle := step{at: never}, never
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.state != StateIdle || c.doomed || !c.tried || s.endsBefore(c, least) {
+		if c.state != StateIdle || c.discard || !c.tried || s.endsBefore(c, least) {
 			continue
 		}
 		st := step{do: ask, conn: i, at: max(now, c.since+max(least, shortest))}
@@ -253,11 +253,11 @@ func (s *search) choose(now, least, most time.Duration) step {
 
 // target is the next idle time while nothing is lost.
 func (s *search) target() time.Duration {
-	if s.survived == 0 {
+	if s.lower == 0 {
 		return shortest
 	}
 	factor := min(growthMost, math.Pow(growth, 1/float64(len(s.conns))))
-	return min(s.max, max(time.Duration(float64(s.survived)*factor), s.survived+s.allowed()))
+	return min(s.max, max(time.Duration(float64(s.lower)*factor), s.lower+s.allowed()))
 }
 
 // allowed is how far apart the times that survived and that are lost may be.
@@ -265,14 +265,14 @@ func (s *search) allowed() time.Duration {
 	if s.precision != 0 {
 		return s.precision
 	}
-	return max(time.Second, s.survived/20)
+	return max(time.Second, s.lower/20)
 }
 
 // narrow is how far apart the times that survived and that seem to be lost may
 // be. What is certain to be lost is longer by the time between some probes of one
 // connection, or less with those of several.
-func (s *search) narrow() time.Duration {
-	_, placing := s.demand()
+func (s *search) targetWidth() time.Duration {
+	_, placing := s.thresholds()
 	spread := time.Duration(placing-1) * (&conn{rtt: s.rtt()}).spacing()
 	return max(s.allowed()-spread, s.allowed()/2)
 }
@@ -291,14 +291,14 @@ func (s *search) dialed(i int) { s.conns[i] = conn{state: StateConnecting} }
 // accepted is a connection that was opened, with so many retransmissions.
 func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
 	s.conns[i] = conn{
-		state: StateIdle, doomed: s.conns[i].doomed,
+		state: StateIdle, discard: s.conns[i].discard,
 		opened: now, since: now, rtt: rtt,
-		speech: speech{began: now, last: now},
+		serverTraffic: serverTraffic{began: now, last: now},
 	}
 	s.opened = now
-	s.heeded++
-	s.dropped += resent
-	s.prove(now, true)
+	s.acked++
+	s.lost += resent
+	s.corroborate(now, true)
 }
 
 // refused is a connection that could not be opened. That ends the search where no
@@ -321,14 +321,14 @@ func (s *search) asked(i int, from, now time.Duration) {
 	c := &s.conns[i]
 	idle := from - c.since
 	if c.state != StateAsked {
-		c.state, c.known = StateAsked, idle <= s.survived
-		if c.known {
+		c.state, c.isControl = StateAsked, idle <= s.lower
+		if c.isControl {
 			s.control = now
 		}
 	}
 	c.probes = append(c.probes, probe{
-		at: now, idle: idle, most: now - c.since, ripe: now + patience + 2*c.rtt,
-		proven: s.proof != 0 && now-s.proof <= c.window(),
+		at: now, idle: idle, most: now - c.since, deadline: now + replyTimeout + 2*c.rtt,
+		corroborated: s.lastReply != 0 && now-s.lastReply <= c.window(),
 	})
 }
 
@@ -342,8 +342,8 @@ func (s *search) answered(i int, now time.Duration) {
 	} else {
 		c.last = now // the answers to the others may follow
 	}
-	s.heeded++
-	s.dropped += sample.Probes - 1
+	s.acked++
+	s.lost += sample.Probes - 1
 	c.tried = true
 	s.passed(i, now, sample)
 }
@@ -352,18 +352,18 @@ func (s *search) answered(i int, now time.Duration) {
 func (s *search) passed(i int, now time.Duration, sample Sample) {
 	c := &s.conns[i]
 	s.samples = append(s.samples, sample)
-	s.survived = max(s.survived, sample.Idle)
-	c.state, c.since, c.probes, c.known = StateIdle, now, nil, false
-	s.prove(now, false)
+	s.lower = max(s.lower, sample.Idle)
+	c.state, c.since, c.probes, c.isControl = StateIdle, now, nil, false
+	s.corroborate(now, false)
 }
 
 // hungUp is a connection that was closed at this end. Its question went
 // unanswered, or all are made anew.
 func (s *search) hungUp(i int, now time.Duration) {
 	c := &s.conns[i]
-	if !c.doomed {
+	if !c.discard {
 		s.samples = append(s.samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
-		s.lost = append(s.lost, loss{probes: c.probes, alone: !s.hasControl(i, now)})
+		s.losses = append(s.losses, loss{probes: c.probes, alone: !s.hasControl(i, now)})
 	}
 	*c = conn{state: StateClosed}
 }
@@ -371,34 +371,34 @@ func (s *search) hungUp(i int, now time.Duration) {
 // restart makes all connections anew. The path has forgotten one that it surely
 // knew: it has forgotten all of them, or the network was down.
 func (s *search) restart() {
-	s.lost = nil
+	s.losses = nil
 	s.restarts++
 	if s.restarts > maxRestarts {
 		s.err = fmt.Errorf("the network has failed %d times", s.restarts)
 	}
 	for i := range s.conns {
 		if c := &s.conns[i]; c.state != StateClosed && c.state != StateRefused {
-			c.doomed = true
+			c.discard = true
 		}
 	}
 }
 
 // result is what is known.
 func (s *search) result(now time.Duration) Result {
-	r := Result{Verdict: s.verdict, Survived: s.survived, After: s.after, Samples: s.samples}
-	if lost := s.certain(now); lost != never {
+	r := Result{Verdict: s.verdict, Survived: s.lower, After: s.after, Samples: s.samples}
+	if lost := s.confirmedBound(now); lost != never {
 		r.Lost = lost
 	}
 	for i := range s.conns {
-		if c := &s.conns[i]; s.verdict == Found && c.doubtful(now) && !c.known {
+		if c := &s.conns[i]; s.verdict == Found && c.doubtful(now) && !c.isControl {
 			r.Samples = append(r.Samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
 		}
 	}
 	if s.verdict != Varies {
 		return r
 	}
-	_, placing := s.demand()
-	for _, l := range s.lost {
+	_, placing := s.thresholds()
+	for _, l := range s.losses {
 		if idle := l.probes[placing-1].most; r.Lost == 0 || idle < r.Lost {
 			r.Lost = idle
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // speech is what the server says by itself.
-type speech struct {
+type serverTraffic struct {
 	began, last time.Duration // when it last began to speak, and its last word
 	pause       time.Duration // from one beginning to the next
 	times       int
@@ -17,12 +17,12 @@ type speech struct {
 const (
 	// settled is how long a server may have something to say after it has
 	// accepted a connection, and how close its words are together.
-	settled = time.Second
+	settleTime = time.Second
 
 	// A server that speaks incessantly, or so many times after different
 	// pauses, leaves no silence to measure.
-	incessant = 10 * time.Second
-	talkative = 8
+	maxBurst  = 10 * time.Second
+	maxBursts = 8
 )
 
 // heard is a segment that the server has sent by itself: data, or a probe. What
@@ -37,23 +37,23 @@ func (s *search) heard(i int, now time.Duration) {
 	s.passed(i, now, Sample{Idle: now - c.since, Outcome: Heard})
 	quiet := now - c.last
 	c.last = now
-	if quiet < settled {
-		if now-c.began >= incessant {
-			s.speaks(now, settled)
+	if quiet < settleTime {
+		if now-c.began >= maxBurst {
+			s.serverSends(now, settleTime)
 		}
 		return
 	}
 	pause := now - c.began
 	c.times++
-	if similar(pause, c.pause) || c.times >= talkative {
-		s.speaks(now, max(pause, c.pause))
+	if similar(pause, c.pause) || c.times >= maxBursts {
+		s.serverSends(now, max(pause, c.pause))
 	}
 	c.began, c.pause = now, pause
 }
 
 // speaks ends the search, unless the path forgets sooner.
-func (s *search) speaks(now, every time.Duration) {
-	if s.presumed(now) > every {
+func (s *search) serverSends(now, every time.Duration) {
+	if s.tentativeBound(now) > every {
 		s.verdict, s.after = ServerSends, every
 	}
 }
@@ -67,7 +67,7 @@ func similar(a, b time.Duration) bool {
 // or reset.
 func (s *search) ended(i int, now time.Duration, how Outcome) {
 	c := &s.conns[i]
-	asked, known, age := c.state == StateAsked, c.known, now-c.opened
+	asked, known, age := c.state == StateAsked, c.isControl, now-c.opened
 	sample := Sample{Idle: now - c.since, Outcome: how}
 	if asked {
 		sample.Idle, sample.Probes = c.probes[0].idle, len(c.probes)
@@ -75,23 +75,23 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 	s.samples = append(s.samples, sample)
 	*c = conn{state: StateClosed}
 	switch {
-	case age < settled:
+	case age < settleTime:
 		s.refused(i, errClosedAtOnce)
 	case how == Closed:
-		s.survived = max(s.survived, sample.Idle)
-		s.prove(now, false)
+		s.lower = max(s.lower, sample.Idle)
+		s.corroborate(now, false)
 		s.serverCloses(now, age)
 	case asked && known:
 		s.restart()
-	case !asked && sample.Idle <= s.survived, s.atAge(age):
+	case !asked && sample.Idle <= s.lower, s.atAge(age):
 		s.serverCloses(now, age) // whatever the idle time
 	default:
-		p := probe{at: now, idle: sample.Idle, most: sample.Idle, ripe: now, proven: !asked}
+		p := probe{at: now, idle: sample.Idle, most: sample.Idle, deadline: now, corroborated: !asked}
 		if !asked {
-			p.ripe += settled // others of the same age may be reset too
+			p.deadline += settleTime // others of the same age may be reset too
 		}
-		confirming, _ := s.demand()
-		s.lost = append(s.lost, loss{
+		confirming, _ := s.thresholds()
+		s.losses = append(s.losses, loss{
 			probes:  slices.Repeat([]probe{p}, confirming),
 			alone:   !s.hasControl(i, now),
 			unasked: !asked,
@@ -106,12 +106,12 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 // although probes are answered: they reach no program.
 func (s *search) serverCloses(now, age time.Duration) {
 	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
-	s.lost = slices.DeleteFunc(s.lost, func(l loss) bool { return l.age != 0 && s.atAge(l.age) })
+	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool { return l.age != 0 && s.atAge(l.age) })
 }
 
 // atAge reports whether the server closes connections of about that age.
 func (s *search) atAge(age time.Duration) bool {
-	return s.closes != 0 && (age-s.closes).Abs() <= settled
+	return s.closes != 0 && (age-s.closes).Abs() <= settleTime
 }
 
 // unheard returns a connection that the server has closed without being heard,
@@ -122,7 +122,7 @@ func (s *search) unheard(now time.Duration) (i int, ok bool) {
 	}
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.state == StateIdle && now-c.opened > s.closes+settled && now-c.since > max(s.survived, shortest) {
+		if c.state == StateIdle && now-c.opened > s.closes+settleTime && now-c.since > max(s.lower, shortest) {
 			return i, true
 		}
 	}
@@ -143,7 +143,7 @@ func (s *search) hidden(now time.Duration) bool {
 	}
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.state == StateAsked && !c.known {
+		if c.state == StateAsked && !c.isControl {
 			return false
 		}
 		if c.state == StateIdle && s.atAge(now-c.opened) {
@@ -153,6 +153,6 @@ func (s *search) hidden(now time.Duration) bool {
 	if _, ok := s.unheard(now); ok {
 		return false
 	}
-	lost := s.presumed(now)
-	return lost == never || lost+settled > s.closes
+	lost := s.tentativeBound(now)
+	return lost == never || lost+settleTime > s.closes
 }

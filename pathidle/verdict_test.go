@@ -128,7 +128,7 @@ func (w *world) first(s *search) (i int, at time.Duration, happens func(time.Dur
 				s.ended(i, now, Reset)
 			})
 		}
-		speaks := func(now time.Duration) {
+		serverSends := func(now time.Duration) {
 			e.heard = now
 			if e.known && !w.isDown(now) {
 				s.heard(i, now)
@@ -136,10 +136,10 @@ func (w *world) first(s *search) (i int, at time.Duration, happens func(time.Dur
 			}
 		}
 		if w.sends != 0 {
-			add(i, e.heard+w.sends, speaks)
+			add(i, e.heard+w.sends, serverSends)
 		}
 		if w.banner != 0 && !e.spoken {
-			add(i, e.opened+w.banner, func(now time.Duration) { e.spoken = true; speaks(now) })
+			add(i, e.opened+w.banner, func(now time.Duration) { e.spoken = true; serverSends(now) })
 		}
 	}
 	return i, at, happens
