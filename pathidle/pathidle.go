@@ -93,7 +93,7 @@ func (o *Options) Duration(limit time.Duration) time.Duration {
 	if limit == 0 {
 		limit = never
 	}
-	end, _ := path{limit: limit, rtt: usualRTT}.run(newSearch(c), 0)
+	end, _, _ := (&simulation{limit: constant(limit), rtt: usualRTT}).run(newSearch(c), 0, never)
 	return end
 }
 

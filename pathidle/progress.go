@@ -86,7 +86,7 @@ func (s *search) foresee(now time.Duration) (left [3]time.Duration, asks []time.
 	}
 	middle := time.Duration(math.Sqrt(float64(from) * float64(to)))
 	for i, limit := range []time.Duration{from, middle, to} {
-		end, when := path{limit: limit + 1, rtt: rtt}.run(s.clone(), now)
+		end, when, _ := (&simulation{limit: constant(limit + 1), rtt: rtt}).run(s.clone(), now, never)
 		left[i] = end - now
 		if i == 1 {
 			asks = when

@@ -24,8 +24,9 @@ func TestDurationOfSearch(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(i), 1))
 		limit := logUniform(random, 5*time.Second, 2*time.Hour)
 		s := newSearch(Options{Max: 3 * time.Hour, Connections: 8})
-		p := path{limit: limit, rtt: 20 * time.Millisecond, drops: func() bool { return random.IntN(100) == 0 }}
-		end, _ := p.run(s, 0)
+		p := simulation{limit: constant(limit), rtt: 20 * time.Millisecond, drops: func() bool { return random.IntN(100) == 0 }}
+		end, _, err := p.run(s, 0, never)
+		require.NoError(t, err)
 		assertFound(t, s, end, limit)
 		ratios[i] = end.Seconds() / limit.Seconds()
 		questions += len(s.samples)
@@ -54,8 +55,9 @@ func TestSearchIsRight(t *testing.T) {
 						limit := logUniform(random, 3*time.Second+20*rtt, time.Hour)
 						o.Max = 2 * time.Hour
 						s := newSearch(o)
-						p := path{limit: limit, rtt: rtt, drops: func() bool { return random.Float64() < dropped }}
-						end, _ := p.run(s, 0)
+						p := simulation{limit: constant(limit), rtt: rtt, drops: func() bool { return random.Float64() < dropped }}
+						end, _, err := p.run(s, 0, never)
+						require.NoError(t, err)
 						assertFound(t, s, end, limit)
 						assert.Less(t, end, 100*limit)
 					}
@@ -84,7 +86,8 @@ func TestNothingLost(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []time.Duration{time.Hour + 1, never} {
 		s := newSearch(Options{Max: time.Hour, Connections: 8})
-		end, _ := path{limit: limit}.run(s, 0)
+		end, _, err := (&simulation{limit: constant(limit)}).run(s, 0, never)
+		require.NoError(t, err)
 		r := s.result(end)
 		assert.Equal(t, NothingLost, r.Verdict)
 		assert.Equal(t, time.Hour, r.Survived)

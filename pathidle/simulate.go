@@ -1,71 +1,224 @@
 package pathidle
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
-// usualRTT is for a path that nobody has measured yet.
+// usualRTT is assumed for a path that was not measured yet.
 const usualRTT = 50 * time.Millisecond
 
-// path is a path without sockets, on which a search can be tried out.
-type path struct {
-	limit time.Duration // after which it forgets
-	rtt   time.Duration
-	drops func() bool // whether a probe, or its answer, is dropped; nil is never
+// simulation is a path and a server without sockets, on which a search can run.
+// Its zero value forgets every connection at once, and is not useful.
+type simulation struct {
+	limit  func() time.Duration // idle limit of the path that a new connection takes
+	rtt    time.Duration
+	drops  func() bool // whether a probe or its reply is dropped; nil is never
+	resets bool        // the path resets a connection that it has forgotten when a probe arrives
+	cuts   bool        // the path resets a connection when it forgets it
+
+	down   func(now time.Duration) bool // nothing passes; nil is never
+	reboot time.Duration                // when the path forgets all connections, or 0
+	spared func() bool                  // whether a new connection survives the reboot; nil is no
+
+	closes   time.Duration // age at which the server closes a connection, or 0
+	closedBy Outcome       // how: Closed or Reset
+	sends    time.Duration // the server sends something after such a silence, or 0
+	banner   time.Duration // age at which the server sends something once, or 0
+	gone     time.Duration // when the server goes away, or 0
+
+	ends []serverEnd
 }
 
-// run lets s go on at a time, until it ends. It returns when that is, and when
-// each connection was asked first, zero for never.
-func (p path) run(s *search, now time.Duration) (end time.Duration, asks []time.Duration) {
-	asks = make([]time.Duration, len(s.conns))
-	replies := make([]time.Duration, len(s.conns)) // when they arrive, or never
-	for i := range s.conns {
-		replies[i] = never
-		c := &s.conns[i]
-		if c.state == StateConnecting || c.state == StateAsked && c.probes[0].idle < p.limit {
-			replies[i] = now + p.rtt
-		}
-	}
+// serverEnd is the server's end of a connection, and what the path does with it.
+type serverEnd struct {
+	open          bool
+	known         bool // to the path
+	spared        bool
+	greeted       bool          // the banner was sent
+	limit         time.Duration // idle limit
+	opened, since time.Duration // when it was opened, and when it last sent something
+	reply         time.Duration // when a reply arrives at the client, or never
+	replyResets   bool
+}
+
+// arrival is what happens next without the search.
+type arrival struct {
+	kind arrivalKind
+	conn int
+	at   time.Duration
+}
+
+type arrivalKind int
+
+const (
+	reply arrivalKind = iota
+	serverCloses
+	pathCuts
+	serverSends
+	serverGreets
+)
+
+// constant is a limit that all connections share.
+func constant(limit time.Duration) func() time.Duration {
+	return func() time.Duration { return limit }
+}
+
+// run runs s from now until it ends. It returns when that is, and when each
+// connection was probed first, zero for never. It returns an error if s goes on
+// at until.
+func (w *simulation) run(s *search, now, until time.Duration) (end time.Duration, probed []time.Duration, err error) {
+	probed = make([]time.Duration, len(s.conns))
+	w.resume(s, now)
 	for {
-		st := s.next(now)
-		i, at := st.conn, st.at
-		reply := false
-		for j, t := range replies {
-			if t < at || t == at && t != never && st.do == wait {
-				i, at, reply = j, t, true
-			}
+		st, a := s.next(now), w.next(s)
+		at := min(st.at, a.at)
+		if at > until {
+			return now, probed, fmt.Errorf("the search goes on at %v", until)
 		}
-		if at == never { // nothing happens by itself
-			return now, asks
+		if at == never { // nothing happens any more
+			return now, probed, nil
 		}
-		now = at
-		switch {
-		case reply:
-			replies[i] = never
-			if s.conns[i].state == StateConnecting {
-				s.accepted(i, now, p.rtt, 0)
-			} else {
-				s.answered(i, now)
-			}
-		case st.do == finish:
-			return now, asks
-		case st.do == dial:
+		now = max(now, at)
+		w.forget(s, now)
+		if a.at < st.at || a.at == at && st.do == wait {
+			w.arrive(s, a, now)
+			continue
+		}
+		i := st.conn
+		switch st.do {
+		case finish:
+			return now, probed, nil
+		case dial:
 			s.dialed(i)
-			replies[i] = now + p.rtt
-		case st.do == hangUp:
+			w.ends[i] = serverEnd{reply: now + w.rtt}
+		case hangUp:
 			s.hungUp(i, now)
-			replies[i] = never
-		case st.do == ask:
+			w.ends[i] = serverEnd{reply: never}
+		case ask:
 			s.asked(i, now, now)
-			if asks[i] == 0 {
-				asks[i] = now
+			if probed[i] == 0 {
+				probed[i] = now
 			}
-			if p.knows(&s.conns[i]) && replies[i] == never {
-				replies[i] = now + p.rtt
+			w.probe(i, now)
+		}
+	}
+}
+
+// resume opens the connections that s has, as the path knows them at that time.
+func (w *simulation) resume(s *search, now time.Duration) {
+	w.ends = make([]serverEnd, len(s.conns))
+	for i := range s.conns {
+		c, e := &s.conns[i], &w.ends[i]
+		e.reply = never
+		switch c.state {
+		case StateConnecting:
+			e.reply = now + w.rtt
+		case StateIdle, StateAsked:
+			*e = serverEnd{open: true, known: true, limit: w.limit(), opened: c.opened, since: c.since, reply: never}
+			if c.state == StateAsked && c.probes[0].idle < e.limit {
+				e.reply = now + w.rtt
 			}
 		}
 	}
 }
 
-// knows reports whether the path lets the last probe pass, and the answer.
-func (p path) knows(c *conn) bool {
-	return c.probes[len(c.probes)-1].idle < p.limit && (p.drops == nil || !p.drops())
+// forget lets the path forget what it does not know any more.
+func (w *simulation) forget(s *search, now time.Duration) {
+	for i := range w.ends {
+		e := &w.ends[i]
+		rebooted := w.reboot != 0 && now >= w.reboot && e.opened < w.reboot && !e.spared
+		silent := e.reply == never && now-s.conns[i].since >= e.limit
+		if silent || rebooted {
+			e.known = false
+		}
+	}
+}
+
+func (w *simulation) isDown(now time.Duration) bool {
+	return w.down != nil && w.down(now) || w.gone != 0 && now >= w.gone
+}
+
+// probe sends a probe. A reply that is under way is not sent a second time.
+func (w *simulation) probe(i int, now time.Duration) {
+	e := &w.ends[i]
+	if e.reply != never || w.isDown(now) || w.drops != nil && w.drops() {
+		return
+	}
+	if e.known && e.open || !e.known && w.resets {
+		e.reply, e.replyResets = now+w.rtt, !e.known
+	}
+}
+
+// next returns what happens first without the search.
+func (w *simulation) next(s *search) arrival {
+	first := arrival{at: never}
+	add := func(kind arrivalKind, i int, at time.Duration) {
+		if at < first.at {
+			first = arrival{kind, i, at}
+		}
+	}
+	for i := range w.ends {
+		e := &w.ends[i]
+		add(reply, i, e.reply)
+		if !e.open {
+			continue
+		}
+		if w.closes != 0 {
+			add(serverCloses, i, e.opened+w.closes)
+		}
+		if w.cuts && e.known && s.conns[i].state == StateIdle {
+			add(pathCuts, i, s.conns[i].since+e.limit)
+		}
+		if w.sends != 0 {
+			add(serverSends, i, e.since+w.sends)
+		}
+		if w.banner != 0 && !e.greeted {
+			add(serverGreets, i, e.opened+w.banner)
+		}
+	}
+	return first
+}
+
+// arrive lets something happen.
+func (w *simulation) arrive(s *search, a arrival, now time.Duration) {
+	i, e := a.conn, &w.ends[a.conn]
+	passes := e.known && !w.isDown(now)
+	switch a.kind {
+	case reply:
+		w.replied(s, i, now)
+	case serverCloses:
+		e.open = false
+		if passes {
+			e.reply = never
+			s.ended(i, now, w.closedBy)
+		}
+	case pathCuts:
+		*e = serverEnd{reply: never}
+		s.ended(i, now, Reset)
+	case serverSends, serverGreets:
+		e.since, e.greeted = now, e.greeted || a.kind == serverGreets
+		if passes {
+			e.reply = never
+			s.heard(i, now)
+		}
+	}
+}
+
+func (w *simulation) replied(s *search, i int, now time.Duration) {
+	e := &w.ends[i]
+	e.reply = never
+	switch {
+	case s.conns[i].state == StateConnecting && w.isDown(now):
+		s.refused(i, errors.New("connection timed out"))
+	case s.conns[i].state == StateConnecting:
+		*e = serverEnd{open: true, known: true, limit: w.limit(), opened: now, since: now, reply: never}
+		e.spared = w.spared != nil && w.spared()
+		s.accepted(i, now, w.rtt, 0)
+	case e.replyResets:
+		s.ended(i, now, Reset)
+	default:
+		s.answered(i, now)
+	}
 }
