@@ -206,10 +206,10 @@ func (s *search) neverAnswers(now time.Duration) bool {
 	return len(s.losses) > 0 && s.opened > s.losses[0].probes[0].at && s.confirmedBound(now) != never
 }
 
-// contradicted reports whether a connection was lost after a time that another
+// findContradiction reports whether a connection was lost after a time that another
 // one has survived. If it was reset without being asked, the reason is not its
 // idle time, but its age.
-func (s *search) contradicted(now time.Duration) bool {
+func (s *search) findContradiction(now time.Duration) bool {
 	_, placing := s.thresholds()
 	for _, l := range s.losses {
 		if p := l.probes[placing-1]; !p.corroborated || p.most > s.lower {
@@ -219,7 +219,7 @@ func (s *search) contradicted(now time.Duration) bool {
 			return true
 		}
 		s.serverCloses(now, l.age)
-		return s.contradicted(now)
+		return s.findContradiction(now)
 	}
 	return false
 }

@@ -33,17 +33,17 @@ import (
 // Options are what a measurement may cost and how exact it is. The zero Options
 // and a nil *Options select the defaults.
 type Options struct {
-	// Max is the longest idle time of interest, at least 1 s. Zero is an
+	// Max is the longest idle time of interest, 1 s to 720 h. Zero is an
 	// hour.
 	Max time.Duration
 
 	// Precision is how far apart the longest time that survived and the
-	// shortest that was lost may be in the end, at least 1 s. Zero is 5 % of
+	// shortest that was lost may be in the end, 1 s to 720 h. Zero is 5 % of
 	// the answer, and at least 1 s.
 	Precision time.Duration
 
-	// Connections is how many connections are open at once at most. Zero is
-	// 8. Four take about twice as long, and one five times. 16 take a sixth less.
+	// Connections is how many connections are open at once at most, 1 to 1000.
+	// Zero is 8. Four take about twice as long, and one five times. 16 take a sixth less.
 	//
 	// A connection that the path has forgotten goes on for the server until
 	// its own keepalive, or timeout, ends it. A measurement leaves a few of
@@ -63,6 +63,14 @@ type Options struct {
 	Progress func(Progress)
 }
 
+const (
+	// longest is below the 49 days after which the times of TCP_INFO begin
+	// again.
+	longest = 720 * time.Hour
+
+	maxConnections = 1000
+)
+
 func (o *Options) withDefaults() (Options, error) {
 	var c Options
 	if o != nil {
@@ -71,26 +79,26 @@ func (o *Options) withDefaults() (Options, error) {
 	c.Max = cmp.Or(c.Max, time.Hour)
 	c.Connections = cmp.Or(c.Connections, 8)
 	switch {
-	case c.Max < shortest:
-		return c, fmt.Errorf("pathidle: Max is %v, want %v or more, or 0 for an hour", c.Max, shortest)
-	case c.Precision != 0 && c.Precision < time.Second:
-		return c, fmt.Errorf("pathidle: Precision is %v, want 1s or more, or 0 for 5 %% of the answer", c.Precision)
-	case c.Connections < 0:
-		return c, fmt.Errorf("pathidle: Connections is %d, want 1 or more, or 0 for 8", c.Connections)
+	case c.Max < shortest || c.Max > longest:
+		return c, fmt.Errorf("pathidle: Max is %v, want %v to %v, or 0 for an hour", c.Max, shortest, longest)
+	case c.Precision != 0 && (c.Precision < time.Second || c.Precision > longest):
+		return c, fmt.Errorf("pathidle: Precision is %v, want 1s to %v, or 0 for 5 %% of the answer", c.Precision, longest)
+	case c.Connections < 0 || c.Connections > maxConnections:
+		return c, fmt.Errorf("pathidle: Connections is %d, want 1 to %d, or 0 for 8", c.Connections, maxConnections)
 	}
 	return c, nil
 }
 
 // Duration returns how long [Measure] takes on a path that forgets connections
 // after limit, where nothing gets lost otherwise: with 8 connections mostly 1.2
-// to 1.9 times the limit. Zero, and a limit above Max, stand for a path that
+// to 1.9 times the limit. Zero, less, and a limit above Max stand for a path that
 // forgets nothing up to Max. Invalid options take no time.
 func (o *Options) Duration(limit time.Duration) time.Duration {
 	c, err := o.withDefaults()
 	if err != nil {
 		return 0
 	}
-	if limit == 0 {
+	if limit <= 0 || limit > c.Max {
 		limit = never
 	}
 	end, _, _ := (&simulation{limit: constant(limit), rtt: usualRTT}).run(newSearch(c), 0, never)

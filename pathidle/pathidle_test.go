@@ -2,6 +2,8 @@ package pathidle_test
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
@@ -20,12 +22,15 @@ func TestInvalid(t *testing.T) {
 		network string
 		options pathidle.Options
 	}{
-		`pathidle: network is "udp", want tcp, tcp4 or tcp6`:                        {"udp", pathidle.Options{}},
-		"pathidle: Max is 999ms, want 1s or more, or 0 for an hour":                 {"tcp", pathidle.Options{Max: 999 * time.Millisecond}},
-		"pathidle: Precision is -1s, want 1s or more, or 0 for 5 % of the answer":   {"tcp", pathidle.Options{Precision: -time.Second}},
-		"pathidle: Precision is 500ms, want 1s or more, or 0 for 5 % of the answer": {"tcp", pathidle.Options{Precision: time.Second / 2}},
-		"pathidle: Connections is -1, want 1 or more, or 0 for 8":                   {"tcp", pathidle.Options{Connections: -1}},
-		"pathidle: Max is -1h0m0s, want 1s or more, or 0 for an hour":               {"tcp", pathidle.Options{Max: -time.Hour}},
+		`pathidle: network is "udp", want tcp, tcp4 or tcp6`:                               {"udp", pathidle.Options{}},
+		"pathidle: Max is 999ms, want 1s to 720h0m0s, or 0 for an hour":                    {"tcp", pathidle.Options{Max: 999 * time.Millisecond}},
+		"pathidle: Precision is -1s, want 1s to 720h0m0s, or 0 for 5 % of the answer":      {"tcp", pathidle.Options{Precision: -time.Second}},
+		"pathidle: Precision is 500ms, want 1s to 720h0m0s, or 0 for 5 % of the answer":    {"tcp", pathidle.Options{Precision: time.Second / 2}},
+		"pathidle: Connections is -1, want 1 to 1000, or 0 for 8":                          {"tcp", pathidle.Options{Connections: -1}},
+		"pathidle: Max is -1h0m0s, want 1s to 720h0m0s, or 0 for an hour":                  {"tcp", pathidle.Options{Max: -time.Hour}},
+		"pathidle: Max is 2562047h47m16.854775807s, want 1s to 720h0m0s, or 0 for an hour": {"tcp", pathidle.Options{Max: math.MaxInt64}},
+		"pathidle: Precision is 720h0m1s, want 1s to 720h0m0s, or 0 for 5 % of the answer": {"tcp", pathidle.Options{Precision: 720*time.Hour + time.Second}},
+		"pathidle: Connections is 1001, want 1 to 1000, or 0 for 8":                        {"tcp", pathidle.Options{Connections: 1001}},
 	} {
 		o := tt.options
 		o.Progress = func(pathidle.Progress) { t.Error("begun") }
@@ -53,6 +58,28 @@ func TestDuration(t *testing.T) {
 	assert.Equal(t, hour, new(pathidle.Options).Duration(0))
 	assert.Less(t, (&pathidle.Options{Max: time.Minute}).Duration(0), 75*time.Second)
 	assert.Greater(t, (&pathidle.Options{Connections: 1}).Duration(time.Minute), 3*minute)
+}
+
+// A simulation ends whatever the options are.
+func TestDurationEnds(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	below := func(most time.Duration) time.Duration {
+		return time.Duration(math.Exp(random.Float64() * math.Log(float64(most)))).Round(time.Millisecond)
+	}
+	for range 300 {
+		o := &pathidle.Options{
+			Max:         time.Second + below(719*time.Hour),
+			Precision:   time.Second + below(719*time.Hour),
+			Connections: 1 + random.IntN(40),
+		}
+		limit := below(math.MaxInt64)
+		d := o.Duration(limit)
+		assert.Positive(t, d, "%+v, limit %v", o, limit)
+	}
+	assert.Greater(t, (&pathidle.Options{Max: 720 * time.Hour}).Duration(-1), 720*time.Hour)
 }
 
 // The table in docs/pathidle.md.

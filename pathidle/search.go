@@ -109,7 +109,7 @@ const (
 
 // next returns what is to be done first, after all that has happened until now.
 func (s *search) next(now time.Duration) step {
-	if s.over(now) {
+	if s.conclude(now) {
 		return step{do: finish, at: now}
 	}
 	first := step{at: never}
@@ -130,11 +130,11 @@ func (s *search) next(now time.Duration) step {
 	return first
 }
 
-// over reports whether there is an answer, or none to be had.
-func (s *search) over(now time.Duration) bool {
+// conclude decides the verdict, and reports whether there is one.
+func (s *search) conclude(now time.Duration) bool {
 	switch {
 	case s.verdict != Incomplete || s.err != nil:
-	case s.contradicted(now):
+	case s.findContradiction(now):
 		s.verdict = Varies
 	case s.lower == 0 && s.neverAnswers(now):
 		s.verdict = NeverAnswers
@@ -150,7 +150,7 @@ func (s *search) over(now time.Duration) bool {
 	return true
 }
 
-// attend returns what a connection needs by itself.
+// connStep returns what a connection needs by itself.
 func (s *search) connStep(i int, now time.Duration) step {
 	c := &s.conns[i]
 	switch {
@@ -180,7 +180,7 @@ func (s *search) connStep(i int, now time.Duration) step {
 	return step{do: hangUp, conn: i, at: now}
 }
 
-// question returns the next question. It waits for the answer to the one before,
+// probeStep returns the next probe. It waits for the answer to the one before,
 // but not for one that should have arrived.
 func (s *search) probeStep(now time.Duration) step {
 	first := step{at: never}
@@ -198,7 +198,7 @@ func (s *search) probeStep(now time.Duration) step {
 	return first
 }
 
-// openQuestion returns the question that brings the search on.
+// searchStep returns the probe that brings the search on.
 func (s *search) searchStep(now time.Duration) step {
 	if i, ok := s.unheard(now); ok {
 		return step{do: ask, conn: i, at: now}
