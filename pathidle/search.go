@@ -268,7 +268,7 @@ func (s *search) allowed() time.Duration {
 	return max(time.Second, s.lower/20)
 }
 
-// narrow is how far apart the times that survived and that seem to be lost may
+// targetWidth is how far apart the times that survived and that seem to be lost may
 // be. What is certain to be lost is longer by the time between some probes of one
 // connection, or less with those of several.
 func (s *search) targetWidth() time.Duration {

@@ -107,7 +107,7 @@ func TestAttachWithoutOutput(t *testing.T) {
 	assert.Equal(t, held, lines[len(lines)-1])
 	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
 	assert.Error(t, cmd.Wait())
-	assert.Equal(t, exitWanting, cmd.ProcessState.ExitCode())
+	assert.Equal(t, exitProblem, cmd.ProcessState.ExitCode())
 	assert.Regexp(t, `^(\d+ sockets?: .*\n)?keepalive: write /dev/stdout: no space left on device\n$`, said.String())
 }
 
@@ -121,7 +121,7 @@ func TestAttachToRemovedGroup(t *testing.T) {
 	require.Contains(t, j.line(t), "until this command ends")
 	require.NoError(t, group.Remove())
 	assert.Empty(t, j.rest(t))
-	assert.Equal(t, exitWanting, j.end(t).ExitStatus())
+	assert.Equal(t, exitProblem, j.end(t).ExitStatus())
 	assert.Equal(t, fmt.Sprintf("keepalive: cgroup %s has been removed, as when its service stops: attach again when it is back\n", group.Path()), j.stderr.String())
 }
 
@@ -143,7 +143,7 @@ func TestAttachWithoutRightsToOpenConnections(t *testing.T) {
 	assert.Equal(t, []string{enforced + " false", enforced + " false"}, lines[2:])
 	require.NoError(t, j.Process.Signal(unix.SIGTERM))
 	assert.Contains(t, j.rest(t), "Stopped")
-	assert.Equal(t, exitWanting, j.end(t).ExitStatus())
+	assert.Equal(t, exitProblem, j.end(t).ExitStatus())
 }
 
 func TestAttachRefused(t *testing.T) {
@@ -152,7 +152,7 @@ func TestAttachRefused(t *testing.T) {
 	group := cgrouptest.New(t)
 	j := startIn(t, group, asNobody(attaching(t, group, enforced)))
 	assert.NotContains(t, j.rest(t), "New connections")
-	assert.Equal(t, exitWanting, j.end(t).ExitStatus())
+	assert.Equal(t, exitProblem, j.end(t).ExitStatus())
 	assert.Contains(t, j.stderr.String(), "this process lacks CAP_BPF and CAP_NET_ADMIN")
 }
 
@@ -169,18 +169,18 @@ func TestAttachUsage(t *testing.T) {
 		{"--unit x --cgroup= default", exitUsage, "--cgroup and --unit exclude each other"},
 		{"--all idle=0", exitUsage, "idle is 0, want a value, or none to leave it to the program"},
 		{"--all idle=10h", exitUsage, "Idle is 10h0m0s, want 1s to"},
-		{"--cgroup / default", exitWanting, "cgroup /: it is the root, which holds every process, want --all for that"},
-		{"--cgroup . default", exitWanting, "cgroup .: it is neither absolute nor a directory of cgroup v2"},
-		{"--cgroup ../.. default", exitWanting, "cgroup ../..: it is neither absolute nor a directory of cgroup v2"},
-		{"--cgroup /nonesuch default", exitWanting, "cgroup /nonesuch: it does not exist, want a directory of cgroup v2, or a path as in /proc/PID/cgroup"},
-		{"--cgroup /etc default", exitWanting, "cgroup /etc: it is not of cgroup v2, want a directory of cgroup v2"},
-		{"--cgroup= default", exitWanting, "the path of the cgroup is empty"},
-		{"--cgroup /etc/passwd default", exitWanting, "cgroup /etc/passwd: it is not of cgroup v2"},
+		{"--cgroup / default", exitProblem, "cgroup /: it is the root, which holds every process, want --all for that"},
+		{"--cgroup . default", exitProblem, "cgroup .: it is neither absolute nor a directory of cgroup v2"},
+		{"--cgroup ../.. default", exitProblem, "cgroup ../..: it is neither absolute nor a directory of cgroup v2"},
+		{"--cgroup /nonesuch default", exitProblem, "cgroup /nonesuch: it does not exist, want a directory of cgroup v2, or a path as in /proc/PID/cgroup"},
+		{"--cgroup /etc default", exitProblem, "cgroup /etc: it is not of cgroup v2, want a directory of cgroup v2"},
+		{"--cgroup= default", exitProblem, "the path of the cgroup is empty"},
+		{"--cgroup /etc/passwd default", exitProblem, "cgroup /etc/passwd: it is not of cgroup v2"},
 		{"--pid 0 default", exitUsage, "--pid is 0, want the id of a process that runs"},
 		{"--pid= default", exitUsage, `--pid is "", want a whole number`},
 		{"--pid abc default", exitUsage, `--pid is "abc", want a whole number`},
-		{"--pid 2000000000 default", exitWanting, "there is no process 2000000000"},
-		{"--unit nonesuch default", exitWanting, "unit nonesuch.service has no group of cgroup v2: it is not running"},
+		{"--pid 2000000000 default", exitProblem, "there is no process 2000000000"},
+		{"--unit nonesuch default", exitProblem, "unit nonesuch.service has no group of cgroup v2: it is not running"},
 	} {
 		j := start(t, command(t, append([]string{"attach"}, strings.Fields(tt.args)...)...))
 		assert.Empty(t, j.rest(t))
@@ -268,6 +268,6 @@ func TestAttachNeverTakesTheRoot(t *testing.T) {
 	} {
 		out, said, code := inNamespaceOf(t, g, command(t, "attach", "--dry-run", "idle=61s", flag))
 		assert.Empty(t, out, flag)
-		assert.Equal(t, exitWanting, code, "%s: %s", flag, said)
+		assert.Equal(t, exitProblem, code, "%s: %s", flag, said)
 	}
 }

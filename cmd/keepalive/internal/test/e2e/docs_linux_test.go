@@ -76,7 +76,7 @@ func TestRecipes(t *testing.T) {
 				continue
 			}
 			assert.Empty(t, out, "%s on %s", recipe, name)
-			assert.Contains(t, []int{exitWanting, exitUsage}, code, "%s on %s: %s", recipe, name, said)
+			assert.Contains(t, []int{exitProblem, exitUsage}, code, "%s on %s: %s", recipe, name, said)
 			assert.Contains(t, said, "keepalive: ", "%s on %s", recipe, name)
 		}
 	}

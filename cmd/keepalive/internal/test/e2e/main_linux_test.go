@@ -16,7 +16,7 @@ import (
 
 // Exit codes of the command.
 const (
-	exitWanting  = 1
+	exitProblem  = 1
 	exitUsage    = 2
 	exitFailed   = 125
 	exitNoExec   = 126

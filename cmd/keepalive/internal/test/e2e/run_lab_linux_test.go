@@ -30,10 +30,10 @@ const (
 	forgets = 3 * time.Second // the firewall's timeout of a silent connection
 	silence = 7 * time.Second // how long the programs have nothing to say
 
-	// patience is how long a program that hangs is watched. One that works has
+	// replyTimeout is how long a program that hangs is watched. One that works has
 	// atMost: it ends a test that fails, and measures nothing.
-	patience = 4 * time.Second
-	atMost   = 30 * time.Second
+	replyTimeout = 4 * time.Second
+	atMost       = 30 * time.Second
 )
 
 // planned is what keepalive plan --detect 4.5s --idle-limit 3s answers.
@@ -126,7 +126,7 @@ func testVictim(t *testing.T, lab *netlab.Lab, open func(t *testing.T, under []s
 		for range 5 {
 			v = open(t, under)
 			v.say(t, word)
-			if v.hears(word, patience) {
+			if v.hears(word, replyTimeout) {
 				return v
 			}
 		}
@@ -141,7 +141,7 @@ func testVictim(t *testing.T, lab *netlab.Lab, open func(t *testing.T, under []s
 		v.say(t, "after")
 	}
 	assert.True(t, kept.hears("after", atMost), "it hangs under keepalive run")
-	assert.False(t, usual.hears("after", patience), "the firewall should have forgotten the connection")
+	assert.False(t, usual.hears("after", replyTimeout), "the firewall should have forgotten the connection")
 
 	awaitAcks(t, lab.Client, usuals)
 	lab.Forget(t)
