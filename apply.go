@@ -43,16 +43,14 @@ func isTCP(network string) bool {
 // connection by [syscall.Conn] and by NetConn methods such as that of
 // [crypto/tls.Conn].
 //
-// A zero Idle, Interval or Count is set to the value of [SystemDefaults]. If
-// that cannot be read, Apply returns an error. A zero UserTimeout is set to off. A zero MaxRTO changes nothing. On other
-// systems than Linux a zero field changes nothing.
+// A zero Idle, Interval or Count is set to the value of [SystemDefaults], or is
+// an error if that is unknown. A zero UserTimeout is set to off. A zero MaxRTO,
+// and on other systems than Linux every zero field, changes nothing.
 //
 // A silent peer is noticed within DetectionTime of its last segment, or of the
-// call if that is later. While a probe is unanswered, an equal policy changes
-// nothing, and another one starts a full Idle. Probes already unanswered count
-// toward the new Count. With data in flight the retransmission timer that is
-// armed fires first, up to two minutes later. Concurrent calls for one
-// connection may mix their policies. See docs/kernel.md#open-connections.
+// call if that is later. Probes already unanswered count toward the new Count.
+// Data in flight waits for the retransmission timer that is armed, up to two
+// minutes. See docs/kernel.md#open-connections, also for concurrent calls.
 //
 // If the socket lacks an option, Apply returns an error and changes nothing. It
 // returns nil for a connection that the kernel has closed. The error matches

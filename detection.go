@@ -55,15 +55,12 @@ func wholeSeconds(d time.Duration) int64 { return policy.RoundUp(d, time.Second)
 // defaults of Linux give 15m24.6s.
 //
 // The kernel looks only when it retransmits, so it gives up later by up to one
-// distance. On a path with a long round trip, or with tcp_rto_min_us, the real
-// distances are longer than in the model. See
-// docs/kernel.md#retransmission-model and, for an exception,
-// docs/kernel.md#retracted-window.
+// distance, which a long round trip makes longer than in the model. See
+// docs/kernel.md#retransmission-model and docs/kernel.md#retracted-window.
 //
 // UnackedTime returns false for a UserTimeout or MaxRTO that no socket accepts,
 // and without a UserTimeout on other systems than Linux and where tcp_retries2
-// cannot be read. The sysctls are those of the calling thread's network
-// namespace.
+// cannot be read, in the calling thread's network namespace.
 func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	for i := range policy.Options {
 		if o := &policy.Options[i]; o.Zero != policy.SystemDefault && o.Validate(policy.Config(c)) != nil {

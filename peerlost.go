@@ -13,19 +13,18 @@ import (
 // IsPeerLost reports whether err, from a Read or Write, means that the kernel
 // has given the peer up, because probes or data went unanswered for as long as
 // the policy allows. It is true for ETIMEDOUT, for the ICMP errors that Linux
-// returns in its place, such as EHOSTUNREACH and ECONNREFUSED, and for ENOTCONN
-// from reading an MPTCP connection. It looks inside wrapped errors. In joined
-// errors one match suffices. See docs/kernel.md#icmp-errors.
+// returns in its place (docs/kernel.md#icmp-errors), and for ENOTCONN from
+// reading an MPTCP connection. It looks inside wrapped errors. In joined errors
+// one match suffices.
 //
 // It is false for a deadline, although that and ETIMEDOUT are both a
 // [net.Error] whose Timeout method returns true. It is false for a reset, for a
 // failed connect, and for errors of files and of networks other than TCP. It
-// cannot tell a failed connect with TCP Fast Open, which Read or Write returns,
-// from a lost peer: [Watch] does.
+// cannot tell a connect with TCP Fast Open that failed in Read or Write.
 //
 // A connection returns the error once. The next Read returns io.EOF, as if the
-// peer had closed the connection in good order, and the next Write EPIPE.
-// [Watch] returns a connection that keeps returning the error.
+// peer had closed the connection in good order. [Watch] returns a connection
+// that keeps returning the error.
 func IsPeerLost(err error) bool {
 	return isPeerLost(err, "")
 }

@@ -18,12 +18,10 @@ import (
 // read. After Close, calls return [net.ErrClosed].
 //
 // Of a [*net.TCPConn] on Linux, concurrent Reads and Writes all return the
-// error. Elsewhere one of them may return io.EOF or EPIPE instead, and later
-// calls return the error.
+// error. Elsewhere one of them may return io.EOF or EPIPE instead.
 //
 // ReadFrom and WriteTo use splice and sendfile where conn does. Their error is
-// a loss only if the kernel has given up conn's own peer, which is known on
-// Linux alone.
+// a loss if the kernel has given up conn's own peer, known on Linux alone.
 //
 // The result has NetConn, which returns conn, and SyscallConn and CloseWrite if
 // conn has them, but another type: put TLS around it, not inside.
