@@ -385,6 +385,11 @@ const (
 // narrow connects anew to a peer whose receive buffer is small.
 func (s *scene) narrow(t *testing.T) {
 	t.Helper()
+	if s.policy.UserTimeout != 0 {
+		// With this buffer it was seen on 6.18 and not on 6.1. The program in
+		// docs/kernel-user-timeout.md shows it on both.
+		netlab.SkipBefore(t, 6, 2, "a live peer that is given up with a buffer of 8 KiB")
+	}
 	rc, err := s.ln.(syscall.Conn).SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, rc.Control(func(fd uintptr) {
