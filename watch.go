@@ -1,11 +1,13 @@
 package keepalive
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Watch returns a connection that calls lost when a Read or Write of conn fails
@@ -23,16 +25,23 @@ import (
 // ReadFrom and WriteTo use splice and sendfile where conn does. Their error is
 // a loss if the kernel has given up conn's own peer, known on Linux alone.
 //
-// The result has NetConn, which returns conn, and SyscallConn and CloseWrite if
-// conn has them, but another type: put TLS around it, not inside.
+// The result has NetConn, which returns conn, and SyscallConn, CloseWrite and
+// ConnectionState if conn has them, but another type: put TLS around it, not
+// inside.
 func Watch(conn net.Conn, lost func(error)) net.Conn {
 	if conn == nil {
 		return nil
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok && tcp == nil {
+		return nilConn{}
+	}
 	w := watch(conn, lost)
 	socket, isSocket := conn.(syscall.Conn)
 	half, isHalf := conn.(closeWriter)
+	session, isTLS := conn.(tlsConn)
 	switch {
+	case isTLS && isHalf && !isSocket:
+		return &watchedTLS{w, half, session}
 	case isSocket && isHalf:
 		return &watchedStream{w, socket, half}
 	case isSocket:
@@ -63,7 +72,28 @@ type (
 		*watchedConn
 		closeWriter
 	}
+	watchedTLS struct {
+		*watchedConn
+		closeWriter
+		tlsConn
+	}
 )
+
+// tlsConn is implemented by [*tls.Conn]. net/http asks for it by interface from Go
+// 1.27 on.
+type tlsConn interface{ ConnectionState() tls.ConnectionState }
+
+// nilConn stands for a nil *net.TCPConn, whose methods panic.
+type nilConn struct{}
+
+func (nilConn) Read([]byte) (int, error)         { return 0, errNilConn }
+func (nilConn) Write([]byte) (int, error)        { return 0, errNilConn }
+func (nilConn) Close() error                     { return errNilConn }
+func (nilConn) LocalAddr() net.Addr              { return nil }
+func (nilConn) RemoteAddr() net.Addr             { return nil }
+func (nilConn) SetDeadline(time.Time) error      { return errNilConn }
+func (nilConn) SetReadDeadline(time.Time) error  { return errNilConn }
+func (nilConn) SetWriteDeadline(time.Time) error { return errNilConn }
 
 type watchedConn struct {
 	net.Conn

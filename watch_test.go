@@ -86,6 +86,12 @@ func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
 	assert.EqualValues(t, 1<<20, received)
 	assert.Equal(t, io.EOF, tcptest.Err(conn.Read(make([]byte, 1))))
 
+	type tlsConn interface{ ConnectionState() tls.ConnectionState }
+	client := tls.Client(dialed, new(tls.Config))
+	assert.True(t, client.ConnectionState().NegotiatedProtocolIsMutual)
+	assert.True(t, keepalive.Watch(client, nil).(tlsConn).ConnectionState().NegotiatedProtocolIsMutual)
+	assert.NotImplements(t, (*tlsConn)(nil), conn)
+
 	// Who finds no CloseWrite calls Close.
 	type closeWriter interface{ CloseWrite() error }
 	pipe, _ := net.Pipe()
@@ -119,3 +125,11 @@ func (s socketOnly) SyscallConn() (syscall.RawConn, error) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
+// The methods of a nil *net.TCPConn panic.
+func TestWatchOfANilPointer(t *testing.T) {
+	conn := keepalive.Watch((*net.TCPConn)(nil), func(error) { t.Error("lost") })
+	assert.EqualError(t, tcptest.Err(conn.Read(nil)), "keepalive: got nil, want a connection")
+	assert.EqualError(t, conn.Close(), "keepalive: got nil, want a connection")
+	assert.Nil(t, keepalive.Watch(nil, nil))
+}
