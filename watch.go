@@ -57,7 +57,7 @@ func Watch(conn net.Conn, lost func(error)) net.Conn {
 type closeWriter interface{ CloseWrite() error }
 
 // A watched connection has the methods that conn has. A TLS connection must not
-// have SyscallConn: who finds it there would read the bytes of TLS.
+// have SyscallConn: a caller that finds it would read the bytes of TLS.
 type (
 	watchedStream struct {
 		*watchedConn

@@ -74,7 +74,7 @@ connections the rights that "keepalive set" needs. See docs/run.md.`,
 	return c
 }
 
-// An attachTarget is what flags say of the group that is meant.
+// An attachTarget holds the flags that select the group.
 type attachTarget struct {
 	path string
 	pid  int
@@ -113,7 +113,7 @@ func (t attachTarget) open(given func(flag string) bool) (*cgroup.Group, error) 
 	return cgroup.OfProcess(t.pid)
 }
 
-// An attachCommand is what the command is told to do.
+// An attachCommand holds the arguments and flags of attach.
 type attachCommand struct {
 	change     change
 	allowMPTCP bool

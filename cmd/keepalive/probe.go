@@ -63,7 +63,7 @@ The exit code is 1 if no connection survived, or if probe was ended early.`,
 	return c
 }
 
-// probeCommand is what the command is told to do.
+// probeCommand holds the flags of probe.
 type probeCommand struct {
 	options pathidle.Options
 	json    bool

@@ -20,7 +20,7 @@ import (
 // Exit codes of run where the program does not run, besides exitFailed, as those
 // of env(1).
 const (
-	exitNoExec   = 126 // the program is there, and can't be run
+	exitNoExec   = 126 // the program exists and can't be run
 	exitNotFound = 127
 )
 

@@ -49,7 +49,7 @@ func limitMissing(c *cobra.Command, err error) error {
 	return c.Parent().FlagErrorFunc()(c, err)
 }
 
-// isEmpty reports whether every socket is meant.
+// isEmpty reports whether every socket is selected.
 func (s *selection) isEmpty() bool {
 	return len(s.pids)+len(s.commands)+len(s.local)+len(s.remote) == 0 && !s.listen && !s.suspect && !s.hangs()
 }
@@ -113,8 +113,8 @@ func (s *selection) unseen(f *sockets.Found) sockets.Unseen {
 	return u
 }
 
-// namesProcesses reports whether the processes that are meant are known, so that
-// to be refused one of them is a failure.
+// namesProcesses reports whether flags name the processes. A refused process is
+// then a failure.
 func (s *selection) namesProcesses() bool { return len(s.pids)+len(s.commands) > 0 }
 
 // hasHang leaves out what has no peer, but for listening sockets that are asked
@@ -167,7 +167,7 @@ func (l *limit) Set(s string) error {
 	return nil
 }
 
-// endpoints are those of which one is meant, all if empty.
+// endpoints selects a socket that one of them matches, or every socket if empty.
 type endpoints []endpoint
 
 // An endpoint is a set of addresses and a port.

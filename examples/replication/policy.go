@@ -24,7 +24,7 @@ func supported(policy keepalive.Config) bool {
 // plainPolicy returns what net sets on a connection of its own to the same
 // listener. It is measured: the releases of Go differ.
 func plainPolicy(ctx context.Context, address string) (keepalive.Config, error) {
-	var d net.Dialer // as net.Dial has it
+	var d net.Dialer // as net.Dial uses it
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return keepalive.Config{}, err

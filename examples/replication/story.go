@@ -54,8 +54,8 @@ func replicate(ctx context.Context, s *Screen, o options) error {
 	return st.tell(plain)
 }
 
-// newStory returns a story whose replica says what happens to it, and waits until
-// that is told.
+// newStory returns a story whose replica reports what happens to it, and waits until
+// each report is printed.
 func newStory(ctx context.Context, s *Screen, o options, ln net.Listener) *story {
 	m := newMachine(ln, o.records)
 	st := &story{

@@ -15,5 +15,5 @@ func SystemDefaults() (c Config) {
 	return c
 }
 
-// Retransmissions returns false: what is known here is how Linux does it.
+// Retransmissions returns false: this package models Linux alone.
 func Retransmissions() (retries int, maxRTO time.Duration, ok bool) { return 0, 0, false }

@@ -1,7 +1,7 @@
 // Package benchpair compares how long several ways to do one thing take.
 //
 // On a machine that others share, two runs of the same benchmark differ by more
-// than what there is to compare. Here the contenders take turns within one
+// than the results to compare. Here the contenders take turns within one
 // process, each call is timed by itself, and what counts is the ratio of the
 // medians: whatever slows the machine down slows all of them.
 package benchpair

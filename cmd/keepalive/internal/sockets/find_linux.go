@@ -64,7 +64,7 @@ func newProcess(pid int, comm string) Process {
 	return Process{pid, printable(comm), comm}
 }
 
-// printable keeps programs from writing to the terminal of who lists them: they
+// printable keeps programs from writing to the terminal of the caller: they
 // choose their names.
 func printable(name string) string {
 	return strings.Map(func(r rune) rune {

@@ -12,7 +12,7 @@ import (
 // Socket is a TCP socket of another process, as it is now.
 type Socket struct {
 	Index         int      // in Found
-	Holders       []Holder // who shares it, the process with the lowest id first
+	Holders       []Holder // the process with the lowest id first
 	Local, Remote netip.AddrPort
 	State         State
 	MPTCP         bool

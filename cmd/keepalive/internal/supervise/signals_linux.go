@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signals are those that reach this process and are meant for the program.
+// Signals are the signals that this process gets and passes on to the program.
 type Signals chan os.Signal
 
 // Catch keeps signals until [Signals.Run] passes them on. It leaves alone those
