@@ -609,6 +609,7 @@ func TestRunCapabilities(t *testing.T) {
 func TestRunWithoutRights(t *testing.T) {
 	t.Parallel()
 	cgrouptest.NeedMount(t)
+	cgrouptest.Need(t)
 	needRoot(t)
 	outside := "eBPF is refused: operation not permitted: it takes rights in the initial user namespace"
 	missing := func(names string) string {
