@@ -22,6 +22,10 @@ type Option struct {
 	Zero     Zero
 	Unset    int // what a new socket holds, where [Get] returns that as a zero field
 
+	// Tick is more than the kernel adds to a value when it rounds it up, 0 if it
+	// keeps values as they are: 1/HZ is 10 ms at most.
+	Tick time.Duration
+
 	Sysctl string // below net.ipv4, holds the system default
 	Since  string // release of Linux that introduced it, "" before 2.6.37
 
@@ -78,7 +82,7 @@ var Options = [...]Option{
 	{
 		Option: sockopt.MaxRTO, Field: "MaxRTO", Key: "max_rto", Abbr: "rto", Example: "2s",
 		Unit: time.Millisecond, Min: 1000, Max: 120000,
-		Zero: Unchanged, Unset: 120000, Since: "6.15",
+		Zero: Unchanged, Unset: 120000, Tick: 11 * time.Millisecond, Since: "6.15",
 		of:   func(c Config) int64 { return int64(c.MaxRTO) },
 		with: func(c Config, v int64) Config { c.MaxRTO = time.Duration(v); return c },
 	},

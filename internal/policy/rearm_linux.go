@@ -75,13 +75,16 @@ func holds(fd uintptr, c Config) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	want := c.AsRead()
 	for i := range Options {
 		o := &Options[i]
-		if o.Zero == Unchanged && o.Of(c) == 0 {
-			held = o.With(held, 0)
+		unchanged := o.Zero == Unchanged && o.Of(c) == 0
+		rounded := o.Of(held) - o.Of(want)
+		if unchanged || 0 <= rounded && rounded < int64(o.Tick) {
+			held = o.With(held, o.Of(want))
 		}
 	}
-	return held == c.AsRead(), nil
+	return held == want, nil
 }
 
 // needsRearm reports whether Idle must be set to arm the timer with c. No probe

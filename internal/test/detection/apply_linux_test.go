@@ -16,6 +16,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // What a connection has been through when another policy is applied.
@@ -277,6 +278,29 @@ func TestApplyWithAProbeOutSendsNothing(t *testing.T) {
 			tcptest.AssertOptions(t, policy, conn)
 			tcptest.AssertOpenUntil(t, conn, time.Now().Add(500*time.Millisecond))
 			assert.Equal(t, sent, tcptest.TCPInfo(t, conn).Segs_out)
+		})
+	}
+}
+
+// A dead peer is noticed in time by a program that applies its policy again and
+// again, also if the kernel has rounded a value.
+func TestApplyAgainPutsNothingOff(t *testing.T) {
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	for _, maxRTO := range []time.Duration{0, 2001 * time.Millisecond} {
+		t.Run(maxRTO.String(), func(t *testing.T) {
+			t.Parallel()
+			policy := keepalive.Config{Idle: 2 * time.Second, Interval: time.Second, Count: 2, MaxRTO: maxRTO}
+			if maxRTO != 0 {
+				tcptest.NeedMaxRTO(t)
+			}
+			conn, peer := pairOf(t, policy)
+			since := tcptest.Silence(t, conn, peer)
+			tcptest.Await(t, "the end", func() bool {
+				require.NoError(t, policy.Apply(conn))
+				return tcptest.TCPInfo(t, conn).State == unix.BPF_TCP_CLOSE
+			})
+			tcptest.AssertWithin(t, since, 4*time.Second, 4*time.Second*9/8+500*time.Millisecond)
 		})
 	}
 }
