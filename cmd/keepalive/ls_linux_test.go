@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -141,6 +142,9 @@ func asNobody(t testing.TB, args ...string) result {
 
 func commandOfNobody(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
+	if os.Geteuid() != 0 {
+		netlab.Skip(t, errors.New("only root runs a program as another user: run the tests as root"))
+	}
 	dir, credential := dirOf(t, "nobody")
 	cmd := command(t, args...)
 	cmd.Dir = dir
