@@ -210,6 +210,7 @@ func TestSetDefaultThatNoSocketAccepts(t *testing.T) {
 // following it.
 func TestSetBesideASysctlThatNoSocketAccepts(t *testing.T) {
 	t.Parallel()
+	netlab.NeedNamespace(t)
 	netlab.LookPath(t, "redis-server")
 	for _, sysctl := range []string{"100000", "0", "-1"} {
 		t.Run(sysctl, func(t *testing.T) {
