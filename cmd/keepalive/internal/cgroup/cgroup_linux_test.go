@@ -111,6 +111,7 @@ func TestRemove(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	g := cgrouptest.New(t)
 	cmd := sleeper(t, g)
 	dir := directory(t, g)
@@ -153,6 +154,7 @@ func TestOpen(t *testing.T) {
 // leads there.
 func TestOpenNeverOpensTheRoot(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	g := cgrouptest.New(t)
 	root, err := cgroup.Root()
 	require.NoError(t, err)

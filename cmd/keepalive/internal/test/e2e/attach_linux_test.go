@@ -236,6 +236,7 @@ const (
 // What is selected is printed, and with --dry-run nothing is set.
 func TestAttachDryRun(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	g, pids := node(t)
 	for args, want := range map[string]string{
 		"--unit redis-server":                 service + ": 1 process, 0 open connections.\n",
@@ -261,6 +262,7 @@ func TestAttachDryRun(t *testing.T) {
 // either.
 func TestAttachNeverTakesTheRoot(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	g, pids := node(t)
 	for _, flag := range []string{
 		"--cgroup=/", "--cgroup=//", "--cgroup=.", "--cgroup=./", "--cgroup=..", "--cgroup=../..", "--cgroup=tmp", "--cgroup=/.", "--cgroup=/..",

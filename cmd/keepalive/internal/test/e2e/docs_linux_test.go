@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 )
 
@@ -38,6 +39,7 @@ func recipes(t *testing.T) map[string]string {
 // cgroup v1. They never take the root.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	if os.Getuid() != 0 {
 		netlab.Skip(t, fmt.Errorf("only root mounts"))
 	}

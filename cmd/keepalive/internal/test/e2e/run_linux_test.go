@@ -219,6 +219,7 @@ func TestRunInterrupted(t *testing.T) {
 // policy's reach, as docs/run.md says. Run ends as it does all the same.
 func TestRunLeavesAProgramThatMoves(t *testing.T) {
 	t.Parallel()
+	cgrouptest.NeedMount(t)
 	elsewhere := cgrouptest.New(t)
 	dir, err := os.Readlink(fmt.Sprint("/proc/self/fd/", cgrouptest.Directory(t, elsewhere).Fd()))
 	require.NoError(t, err)
