@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -20,6 +21,16 @@ func SkipBefore(t testing.TB, major, minor int, brought string) {
 	}
 	if x < major || x == major && y < minor {
 		t.Skipf("Linux %d.%d: %s needs %d.%d", x, y, brought, major, minor)
+	}
+}
+
+// SkipForeignBinary skips the test where err, of a command that was to run the test
+// binary again, says that the kernel can't: qemu-user runs binaries of other
+// processors, and its children are not run by it.
+func SkipForeignBinary(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, unix.ENOEXEC) {
+		t.Skipf("qemu-user: the kernel can't run this test binary: %v", err)
 	}
 }
 

@@ -3,17 +3,16 @@
 package readback
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,9 +78,7 @@ func TestGetListenerOfAnInheritedListener(t *testing.T) {
 		out, err := service.StdoutPipe()
 		require.NoError(t, err)
 		err = service.Start()
-		if errors.Is(err, syscall.ENOEXEC) {
-			t.Skipf("qemu-user: the kernel can't run this test binary: %v", err)
-		}
+		netlab.SkipForeignBinary(t, err)
 		require.NoError(t, err)
 		for range 2 {
 			conn, err := net.Dial("tcp4", ln.Addr().String())
