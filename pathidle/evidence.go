@@ -38,11 +38,18 @@ type probe struct {
 
 // loss is a connection that was lost: given up here, or reset.
 type loss struct {
-	probes  []probe // of a reset one, as many as it takes
-	alone   bool    // there was no control question to ask
-	unasked bool    // it was reset without being asked
-	age     time.Duration
+	probes       []probe       // of a reset one, as many as it takes
+	corroborated bool          // the network was up, and the path knew other connections
+	alone        bool          // there was no control question to ask
+	reset        bool          // the path has answered
+	unasked      bool          // it was reset without being asked
+	opened       time.Duration // when
+	since        time.Duration // when its last segment passed
+	survived     time.Duration // the longest idle time that it had survived
 }
+
+// age is that of the connection when the question was asked that it did not answer.
+func (l loss) age() time.Duration { return l.probes[0].at - l.opened }
 
 // demand returns how many probes have to go unanswered for a connection to count
 // as lost, and how many, of all connections, at an idle time or sooner for that
@@ -72,27 +79,43 @@ func (c *conn) doubtful(now time.Duration) bool {
 // enough reports whether a question needs no further probe.
 func (s *search) enough(i int, now time.Duration) bool {
 	c := &s.conns[i]
-	confirming, _ := s.thresholds()
-	if c.isControl {
-		return false
-	}
-	if !s.hasControl(i, now) {
+	if !s.hasControl(i, now) && (!c.isControl || !s.hasOthers(i)) {
+		confirming, _ := s.thresholds()
 		return len(c.probes) >= confirming
 	}
-	corroborated := 0
-	for _, p := range c.probes {
+	return s.isCorroborated(c.probes)
+}
+
+// isCorroborated reports whether the probes are enough for a loss.
+func (s *search) isCorroborated(probes []probe) bool {
+	confirming, _ := s.thresholds()
+	for _, p := range probes {
 		if p.corroborated {
-			corroborated++
+			confirming--
 		}
 	}
-	return corroborated >= confirming
+	return confirming <= 0
 }
 
 // hasControl reports whether a connection other than i can be asked a control
-// question.
+// question. One that was opened since i was asked does not tell what the path knew.
 func (s *search) hasControl(i int, now time.Duration) bool {
+	since := now
+	if asked := &s.conns[i]; asked.state == StateAsked {
+		since = asked.probes[0].at
+	}
 	for j := range s.conns {
-		if c := &s.conns[j]; j != i && (c.isControl || s.canBeControl(c, now)) {
+		if c := &s.conns[j]; j != i && c.opened < since && (c.isControl || s.canBeControl(c, now)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasOthers reports whether a connection other than i is open.
+func (s *search) hasOthers(i int) bool {
+	for j := range s.conns {
+		if c := &s.conns[j]; j != i && (c.state == StateIdle || c.state == StateAsked) {
 			return true
 		}
 	}
@@ -104,16 +127,16 @@ func (s *search) canBeControl(c *conn, now time.Duration) bool {
 	return c.state == StateIdle && !c.discard && max(now-c.since, shortest)+late < s.lower
 }
 
-// controlQuestion returns the next control question. The connection that has
-// idled the least is of the least use otherwise.
+// controlStep returns the next control question. The connection that has idled the
+// least is of the least use otherwise.
 func (s *search) controlStep(now time.Duration) step {
-	best := -1
+	best, since := -1, s.doubtSince(now)
 	for i := range s.conns {
 		c := &s.conns[i]
-		if c.isControl {
+		if c.isControl && !c.doubtful(now) {
 			return step{at: never} // one is being asked
 		}
-		if s.canBeControl(c, now) && (best < 0 || c.since > s.conns[best].since) {
+		if s.canBeControl(c, now) && c.opened < since && (best < 0 || c.since > s.conns[best].since) {
 			best = i
 		}
 	}
@@ -123,24 +146,45 @@ func (s *search) controlStep(now time.Duration) step {
 	return step{do: ask, conn: best, at: max(s.conns[best].since+shortest, s.control+controlInterval)}
 }
 
-// inDoubt reports whether signs of life are needed.
-func (s *search) inDoubt(now time.Duration) bool {
+// doubtSince returns when the first probe was sent for which signs of life are
+// needed, or never.
+func (s *search) doubtSince(now time.Duration) time.Duration {
+	since := never
 	for _, l := range s.losses {
-		if !l.alone && !l.probes[0].corroborated {
-			return true
+		if !l.alone && !l.corroborated {
+			since = min(since, l.probes[0].at)
 		}
 	}
 	for i := range s.conns {
-		if c := &s.conns[i]; c.doubtful(now) && !c.isControl && !s.enough(i, now) {
+		if c := &s.conns[i]; c.doubtful(now) && !s.enough(i, now) {
+			since = min(since, c.probes[0].at)
+		}
+	}
+	return since
+}
+
+// allReset reports whether the path has reset a connection that it should know, and
+// nobody is left who could tell whether it still knows any.
+func (s *search) allReset(now time.Duration) bool {
+	for _, l := range s.losses {
+		p := l.probes[0]
+		if !l.reset || l.alone || l.corroborated || p.most > s.lower {
+			continue
+		}
+		left := slices.ContainsFunc(s.conns, func(c conn) bool {
+			return c.opened < p.at && (c.isControl || s.canBeControl(&c, now))
+		})
+		if !left {
 			return true
 		}
 	}
 	return false
 }
 
-// prove notes a sign of life. A new connection is only one where there is no
-// control question: it does not show that the path still knows the others.
-func (s *search) corroborate(now time.Duration, opened bool) {
+// corroborate notes a sign of life, from a connection that was opened at that time.
+// A handshake is only one where there is no control question: it does not show that
+// the path still knows the others.
+func (s *search) corroborate(now, opened time.Duration, handshake bool) {
 	s.lastReply = now
 	for i := range s.conns {
 		c := &s.conns[i]
@@ -150,29 +194,51 @@ func (s *search) corroborate(now time.Duration, opened bool) {
 			}
 		}
 	}
-	for _, l := range s.losses {
-		for j := range l.probes {
-			l.probes[j].corroborated = l.probes[j].corroborated || l.alone || !opened
-		}
+	for i := range s.losses {
+		l := &s.losses[i]
+		known := l.alone || !handshake && opened < l.probes[0].at
+		l.corroborated = l.corroborated || known && (l.reset || now <= s.afterwards(l))
+	}
+}
+
+// afterwards returns until when a sign of life counts for the last probe of a loss: it
+// was sent before the next probe would have been, or hardly later.
+func (s *search) afterwards(l *loss) time.Duration {
+	const late = 250 * time.Millisecond
+	c := conn{rtt: s.rtt()}
+	return l.probes[len(l.probes)-1].at + c.spacing() + c.rtt + late
+}
+
+// dropLosses forgets the losses that an outage may be the reason of: packets of a
+// handshake got lost in that time, and there was no control question.
+func (s *search) dropLosses(from, to time.Duration) {
+	before := len(s.losses)
+	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool {
+		probed := l.probes[0].at <= to && l.probes[len(l.probes)-1].at >= from
+		return l.alone && !l.reset && (probed || !l.corroborated)
+	})
+	if len(s.losses) < before {
+		s.outages++
 	}
 }
 
 // unanswered calls f with the probes that went unanswered, or seem to, after a
 // longer time than survived.
 func (s *search) unanswered(now time.Duration, f func(probe)) {
-	visit := func(probes []probe) {
+	visit := func(probes []probe, corroborated bool) {
 		for _, p := range probes {
 			if p.most > s.lower {
+				p.corroborated = p.corroborated || corroborated
 				f(p)
 			}
 		}
 	}
 	for _, l := range s.losses {
-		visit(l.probes)
+		visit(l.probes, l.corroborated)
 	}
 	for i := range s.conns {
 		if c := &s.conns[i]; c.doubtful(now) && !c.isControl {
-			visit(c.probes)
+			visit(c.probes, false)
 		}
 	}
 }
@@ -212,13 +278,13 @@ func (s *search) neverAnswers(now time.Duration) bool {
 func (s *search) findContradiction(now time.Duration) bool {
 	_, placing := s.thresholds()
 	for _, l := range s.losses {
-		if p := l.probes[placing-1]; !p.corroborated || p.most > s.lower {
+		if !l.corroborated || l.probes[placing-1].most > s.lower {
 			continue
 		}
 		if !l.unasked {
 			return true
 		}
-		s.serverCloses(now, l.age)
+		s.serverCloses(now, l.age())
 		return s.findContradiction(now)
 	}
 	return false

@@ -102,7 +102,7 @@ func (m *measurement) run(ctx context.Context) error {
 		case finish:
 			return m.search.err
 		case dial:
-			m.search.dialed(st.conn)
+			m.search.dialed(st.conn, m.now())
 			m.open(ctx, st.conn)
 			m.progress(len(m.search.samples))
 		case hangUp:
@@ -126,7 +126,7 @@ func (m *measurement) run(ctx context.Context) error {
 
 // first opens the first connection, which tells what there is to measure.
 func (m *measurement) first(ctx context.Context) error {
-	m.search.dialed(0)
+	m.search.dialed(0, 0)
 	m.open(ctx, 0)
 	d := <-m.dialed
 	m.dialing--

@@ -416,7 +416,7 @@ func TestProgress(t *testing.T) {
 	for _, c := range first.Conns {
 		assert.Equal(t, pathidle.Conn{State: pathidle.StateClosed, Until: c.Until}, c)
 	}
-	assert.Equal(t, r.Survived, last.Survived)
+	assert.LessOrEqual(t, r.Survived, last.Survived)
 	assert.Subset(t, r.Samples, samples)
 	seen := make(map[pathidle.State]bool)
 	for i, p := range pictures {

@@ -15,8 +15,8 @@
 // [Measure] opens a few connections and leaves them alone, each for a different
 // time. Then it sends a keepalive probe. If it is answered, the path still knows
 // the connection, which idles again for the next question. If not, the path has
-// forgotten it. All idle side by side, so that the answer takes hardly longer
-// than what it is about: see [Options.Duration].
+// forgotten it. All idle side by side, and once more to confirm the answer: see
+// [Options.Duration].
 //
 // docs/pathidle.md describes what is measured and what can't be seen.
 package pathidle
@@ -43,7 +43,8 @@ type Options struct {
 	Precision time.Duration
 
 	// Connections is how many connections are open at once at most, 1 to 1000.
-	// Zero is 8. Four take about twice as long, and one five times. 16 take a sixth less.
+	// Zero is 8. Four take about one and a half times as long, and one more
+	// than three times. 16 take a tenth less.
 	//
 	// A connection that the path has forgotten goes on for the server until
 	// its own keepalive, or timeout, ends it. A measurement leaves a few of
@@ -90,8 +91,8 @@ func (o *Options) withDefaults() (Options, error) {
 }
 
 // Duration returns how long [Measure] takes on a path that forgets connections
-// after limit, where nothing gets lost otherwise: with 8 connections mostly 1.2
-// to 1.9 times the limit. Zero, less, and a limit above Max stand for a path that
+// after limit, where nothing gets lost otherwise: with 8 connections mostly 2.2
+// to 3.8 times the limit. Zero, less, and a limit above Max stand for a path that
 // forgets nothing up to Max. Invalid options take no time.
 func (o *Options) Duration(limit time.Duration) time.Duration {
 	c, err := o.withDefaults()

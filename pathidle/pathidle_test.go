@@ -50,26 +50,25 @@ func TestInvalid(t *testing.T) {
 func TestDuration(t *testing.T) {
 	var o *pathidle.Options
 	minute, hour := o.Duration(time.Minute), o.Duration(0)
-	assert.Greater(t, minute, time.Minute)
-	assert.Less(t, minute, 2*time.Minute)
+	assert.Greater(t, minute, 2*time.Minute)
+	assert.Less(t, minute, 4*time.Minute)
 	assert.Greater(t, hour, time.Hour)
 	assert.Less(t, hour, 75*time.Minute)
 	assert.Equal(t, hour, o.Duration(2*time.Hour), "beyond Max")
 	assert.Equal(t, hour, new(pathidle.Options).Duration(0))
 	assert.Less(t, (&pathidle.Options{Max: time.Minute}).Duration(0), 75*time.Second)
-	assert.Greater(t, (&pathidle.Options{Connections: 1}).Duration(time.Minute), 3*minute)
+	assert.Greater(t, (&pathidle.Options{Connections: 1}).Duration(time.Minute), 2*minute)
 }
 
 // A simulation ends whatever the options are.
 func TestDurationEnds(t *testing.T) {
-	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	below := func(most time.Duration) time.Duration {
 		return time.Duration(math.Exp(random.Float64() * math.Log(float64(most)))).Round(time.Millisecond)
 	}
-	for range 300 {
+	for range 100 {
 		o := &pathidle.Options{
 			Max:         time.Second + below(719*time.Hour),
 			Precision:   time.Second + below(719*time.Hour),
@@ -121,6 +120,12 @@ func TestResult(t *testing.T) {
 			"the path forgets some connections that are idle for 1m3s, and others later", "idle=33s,interval=11s,count=3"},
 		{pathidle.Result{Verdict: pathidle.NeverAnswers, Lost: 2 * s},
 			"no probe was answered, although the server accepts connections", "pathidle: no idle time is known to survive"},
+		{pathidle.Result{Verdict: pathidle.EndsByAge, Survived: 8 * s, After: 10 * s},
+			"the path ends connections after 10s, although probes are answered", "pathidle: the path ends connections after 10s, whatever the policy"},
+		{pathidle.Result{Verdict: pathidle.NothingLost, Survived: time.Hour, Outages: 1},
+			"the path knows a connection that is idle for 1h; the network failed meanwhile", "idle=40m0s,interval=13m19s,count=3"},
+		{pathidle.Result{Verdict: pathidle.NothingLost, Survived: time.Hour, Outages: 2},
+			"the path knows a connection that is idle for 1h; the network failed 2 times meanwhile", "idle=40m0s,interval=13m19s,count=3"},
 		{pathidle.Result{}, "nothing is known of the path", "pathidle: no idle time is known to survive"},
 		{pathidle.Result{Survived: 90 * s}, "the path remembers for longer than 1m30s", "idle=1m0s,interval=19s,count=3"},
 		{pathidle.Result{Survived: 90 * s, Lost: 120 * s},

@@ -18,11 +18,11 @@ type Progress struct {
 	// frequent as those of minutes and hours.
 	Left time.Duration
 
-	// LeftMost is how long it may go on, wherever between them the path
-	// forgets.
+	// LeftMost is how long it is expected to go on at most, wherever between
+	// them the path forgets.
 	LeftMost time.Duration
 
-	// Survived is as in [Result]. Lost is the shortest idle time that seems to
+	// Survived is the longest idle time that a connection has survived. Lost is the shortest idle time that seems to
 	// be lost, which may turn out to be wrong. Zero is none.
 	Survived, Lost time.Duration
 
@@ -64,7 +64,7 @@ func (s *search) progress(now time.Duration) Progress {
 		p.Lost = lost
 	}
 	left, asks := s.foresee(now)
-	p.Left, p.LeftMost = left[1], slices.Max(left[:])
+	p.Left, p.LeftMost = left[0], slices.Max(left[:])
 	for i := range s.conns {
 		c := &s.conns[i]
 		p.Conns[i] = Conn{State: c.state, Since: c.since, Until: asks[i]}
@@ -75,20 +75,21 @@ func (s *search) progress(now time.Duration) Progress {
 	return p
 }
 
-// foresee returns how long the search may go on, for paths that forget after the
-// time that survived, the one that seems to be lost, and one in the middle, and
-// when each connection is asked next on that.
-func (s *search) foresee(now time.Duration) (left [3]time.Duration, asks []time.Duration) {
+// foresee returns how long the search may go on, for paths that forget in the middle
+// between the time that survived and the one that seems to be lost, soon after the
+// one, and soon before and after the other, and when each connection is asked next on
+// the first.
+func (s *search) foresee(now time.Duration) (left [4]time.Duration, asks []time.Duration) {
 	rtt := cmp.Or(s.rtt(), usualRTT)
 	from, to := max(s.lower, shortest), s.tentativeBound(now)
 	if to == never {
 		to = max(from, s.max)
 	}
 	middle := time.Duration(math.Sqrt(float64(from) * float64(to)))
-	for i, limit := range []time.Duration{from, middle, to} {
-		end, when, _ := (&simulation{limit: constant(limit + 1), rtt: rtt}).run(s.clone(), now, never)
+	for i, limit := range [...]time.Duration{middle + 1, from + 1, max(from+1, to-1), to + 1} {
+		end, when, _ := (&simulation{limit: constant(limit), rtt: rtt}).run(s.clone(), now, never)
 		left[i] = end - now
-		if i == 1 {
+		if i == 0 {
 			asks = when
 		}
 	}

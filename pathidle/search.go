@@ -15,7 +15,11 @@ import (
 // answered, so that they have idled for different times when the first one is
 // lost. Those that have done so for a time between the longest that survived and
 // the shortest that was lost are asked at once, the others when they get there.
-// evidence.go has what counts as lost, server.go what the server does by itself.
+// Once these two times are close, all connections idle once more to confirm them.
+//
+// evidence.go has what counts as lost, confirm.go how an answer is confirmed,
+// contradiction.go what follows where it is not, and servertraffic.go what the
+// server does by itself.
 type search struct {
 	max       time.Duration
 	precision time.Duration // 0 is 5 %
@@ -30,8 +34,13 @@ type search struct {
 	acked     int           // probes and handshakes that were answered
 	lost      int           // and those that were not, by chance
 
-	opened   time.Duration // when a connection last was
-	restarts int
+	opened time.Duration // when a connection last was
+	oldest time.Duration // the greatest age at which one has answered, since the last restart
+
+	restarts  int
+	outages   int
+	failed    *ageRange  // of a restart, until a new connection tells its cause
+	forgotAll []ageRange // ages at which the path had forgotten all connections
 
 	closes time.Duration // the age at which the server closes connections, or 0
 	closed time.Duration // when it last did so
@@ -62,9 +71,11 @@ type conn struct {
 	rtt     time.Duration
 	serverTraffic
 
-	tried     bool    // it has answered
-	probes    []probe // of the question that is asked
-	isControl bool    // the answer is known: a longer time has survived
+	tried     bool          // it has answered
+	survived  time.Duration // the longest idle time that this connection has
+	proved    time.Duration // and that an earlier one in this place has
+	probes    []probe       // of the question that is asked
+	isControl bool          // a longer idle time has survived, on this connection or another
 }
 
 func newSearch(o Options) *search {
@@ -87,6 +98,7 @@ func (s *search) clone() *search {
 		c.losses[i].probes = slices.Clone(c.losses[i].probes)
 	}
 	c.samples = slices.Clip(s.samples)
+	c.forgotAll = slices.Clip(s.forgotAll)
 	return &c
 }
 
@@ -112,6 +124,9 @@ func (s *search) next(now time.Duration) step {
 	if s.conclude(now) {
 		return step{do: finish, at: now}
 	}
+	if s.allReset(now) {
+		s.fail(now)
+	}
 	first := step{at: never}
 	for i := range s.conns {
 		if st := s.connStep(i, now); st.at < first.at {
@@ -135,12 +150,12 @@ func (s *search) conclude(now time.Duration) bool {
 	switch {
 	case s.verdict != Incomplete || s.err != nil:
 	case s.findContradiction(now):
-		s.verdict = Varies
+		return s.concludeContradiction(now)
 	case s.lower == 0 && s.neverAnswers(now):
 		s.verdict = NeverAnswers
-	case s.lower != 0 && s.confirmedBound(now)-s.lower <= s.allowed():
+	case s.isConfirmed(now):
 		s.verdict = Found
-	case s.lower >= s.max:
+	case s.lower >= s.max && s.proved() >= s.max/2:
 		s.verdict = NothingLost
 	case s.hidden(now):
 		s.verdict, s.after = ServerCloses, s.closes
@@ -166,29 +181,38 @@ func (s *search) connStep(i int, now time.Duration) step {
 		return step{do: ask, conn: i, at: c.since + shortest}
 	case c.state != StateAsked:
 		return step{at: never}
-	case c.isControl && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
-		s.restart()
+	}
+	last, enough := c.probes[len(c.probes)-1], s.enough(i, now)
+	again := step{do: ask, conn: i, at: last.at + c.spacing()}
+	switch {
+	case c.isControl && !enough && len(c.probes) >= 12 && now >= c.probes[0].at+outage:
+		s.fail(now)
 		return step{at: now}
-	}
-	last := c.probes[len(c.probes)-1]
-	if !s.enough(i, now) {
-		return step{do: ask, conn: i, at: last.at + c.spacing()}
-	}
-	if now < last.deadline {
+	case !enough:
+		return again
+	case !s.isCorroborated(c.probes):
+		// The handshake that follows is to show that the network was up. It
+		// has to come soon after the last probe.
+		confirming, _ := s.thresholds()
+		if deadline := c.probes[confirming-1].deadline; now < deadline {
+			return earlier(again, step{at: deadline})
+		}
+	case now < last.deadline:
 		return step{at: last.deadline}
 	}
 	return step{do: hangUp, conn: i, at: now}
 }
 
-// probeStep returns the next probe. It waits for the answer to the one before,
-// but not for one that should have arrived.
+// probeStep returns the next probe. It waits for the answer to the one before, but
+// not for one that should have arrived, or that is certain not to.
 func (s *search) probeStep(now time.Duration) step {
 	first := step{at: never}
-	if s.inDoubt(now) {
+	if s.doubtSince(now) != never {
 		first = s.controlStep(now)
 	}
+	lost := s.confirmedBound(now)
 	for i := range s.conns {
-		if c := &s.conns[i]; c.state == StateAsked && !c.isControl && !c.doubtful(now) {
+		if c := &s.conns[i]; c.state == StateAsked && !c.isControl && !c.doubtful(now) && c.probes[0].idle <= lost {
 			return first
 		}
 	}
@@ -203,9 +227,18 @@ func (s *search) searchStep(now time.Duration) step {
 	if i, ok := s.unheard(now); ok {
 		return step{do: ask, conn: i, at: now}
 	}
+	if i, ok := s.overdue(now); ok && !s.isCandidate(now) && !s.findContradiction(now) {
+		return step{do: ask, conn: i, at: now}
+	}
 	lost, targetWidth := s.tentativeBound(now), s.targetWidth()
 	width := lost - s.lower
 	switch {
+	case s.findContradiction(now):
+		return s.contradictionStep(now)
+	case s.isCandidate(now):
+		return s.confirmStep(now)
+	case s.lower >= s.max:
+		return s.provingStep(now, s.max/2)
 	case lost == never:
 		return s.choose(now, s.target(), never)
 	case width <= targetWidth:
@@ -219,6 +252,18 @@ func (s *search) searchStep(now time.Duration) step {
 	default:
 		return s.choose(now, lost-width/2, lost)
 	}
+}
+
+// overdue returns a connection that has idled for longer than is certain to be lost.
+// One in its place can begin to idle at once.
+func (s *search) overdue(now time.Duration) (i int, ok bool) {
+	lost := s.confirmedBound(now)
+	for i := range s.conns {
+		if c := &s.conns[i]; lost != never && c.canBeAsked() && now-c.since > lost {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // choose returns the question that comes soonest of those that are asked after
@@ -260,10 +305,12 @@ func (s *search) target() time.Duration {
 	return min(s.max, max(time.Duration(float64(s.lower)*factor), s.lower+s.allowed()))
 }
 
-// allowed is how far apart the times that survived and that are lost may be.
+// allowed is how far apart the times that survived and that are lost may be. It is at
+// most the time that survived, so that each connection has to survive one of that
+// order.
 func (s *search) allowed() time.Duration {
 	if s.precision != 0 {
-		return s.precision
+		return min(s.precision, max(time.Second, s.lower))
 	}
 	return max(time.Second, s.lower/20)
 }
@@ -274,7 +321,7 @@ func (s *search) allowed() time.Duration {
 func (s *search) targetWidth() time.Duration {
 	_, placing := s.thresholds()
 	spread := time.Duration(placing-1) * (&conn{rtt: s.rtt()}).spacing()
-	return max(s.allowed()-spread, s.allowed()/2)
+	return max(s.candidateWidth()-spread, s.allowed()/2)
 }
 
 // rtt is that of the slowest connection.
@@ -286,19 +333,27 @@ func (s *search) rtt() (rtt time.Duration) {
 }
 
 // dialed is a connection that is being opened.
-func (s *search) dialed(i int) { s.conns[i] = conn{state: StateConnecting} }
+func (s *search) dialed(i int, now time.Duration) {
+	s.conns[i] = conn{state: StateConnecting, opened: now, proved: s.conns[i].proved}
+}
 
 // accepted is a connection that was opened, with so many retransmissions.
 func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
+	dialed := s.conns[i].opened
 	s.conns[i] = conn{
-		state: StateIdle, discard: s.conns[i].discard,
+		state: StateIdle, discard: s.conns[i].discard, proved: s.conns[i].proved,
 		opened: now, since: now, rtt: rtt,
 		serverTraffic: serverTraffic{began: now, last: now},
 	}
 	s.opened = now
 	s.acked++
 	s.lost += resent
-	s.corroborate(now, true)
+	s.tellFailure(resent == 0)
+	if resent == 0 {
+		s.corroborate(now, now, true)
+	} else {
+		s.dropLosses(dialed, now)
+	}
 }
 
 // refused is a connection that could not be opened. That ends the search where no
@@ -325,6 +380,9 @@ func (s *search) asked(i int, from, now time.Duration) {
 		if c.isControl {
 			s.control = now
 		}
+	}
+	if _, placing := s.thresholds(); len(c.probes) < placing && now-c.since > s.lower {
+		c.isControl = false // one more probe may be too late
 	}
 	c.probes = append(c.probes, probe{
 		at: now, idle: idle, most: now - c.since, deadline: now + replyTimeout + 2*c.rtt,
@@ -353,8 +411,12 @@ func (s *search) passed(i int, now time.Duration, sample Sample) {
 	c := &s.conns[i]
 	s.samples = append(s.samples, sample)
 	s.lower = max(s.lower, sample.Idle)
+	c.survived = max(c.survived, sample.Idle)
+	if sample.Outcome == Answered {
+		s.oldest = max(s.oldest, now-c.opened)
+	}
 	c.state, c.since, c.probes, c.isControl = StateIdle, now, nil, false
-	s.corroborate(now, false)
+	s.corroborate(now, c.opened, false)
 }
 
 // hungUp is a connection that was closed at this end. Its question went
@@ -363,15 +425,22 @@ func (s *search) hungUp(i int, now time.Duration) {
 	c := &s.conns[i]
 	if !c.discard {
 		s.samples = append(s.samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
-		s.losses = append(s.losses, loss{probes: c.probes, alone: !s.hasControl(i, now)})
+		corroborated := s.isCorroborated(c.probes)
+		s.lose(i, loss{probes: c.probes, corroborated: corroborated, alone: !corroborated})
 	}
-	*c = conn{state: StateClosed}
+	*c = conn{state: StateClosed, proved: max(c.proved, c.survived)}
 }
 
-// restart makes all connections anew. The path has forgotten one that it surely
-// knew: it has forgotten all of them, or the network was down.
+// lose notes the loss of a connection, with what is known of the connection.
+func (s *search) lose(i int, l loss) {
+	c := &s.conns[i]
+	l.opened, l.since, l.survived = c.opened, c.since, c.survived
+	s.losses = append(s.losses, l)
+}
+
+// restart makes all connections anew.
 func (s *search) restart() {
-	s.losses = nil
+	s.losses, s.oldest = nil, 0
 	s.restarts++
 	if s.restarts > maxRestarts {
 		s.err = fmt.Errorf("the network has failed %d times", s.restarts)
@@ -385,34 +454,20 @@ func (s *search) restart() {
 
 // result is what is known.
 func (s *search) result(now time.Duration) Result {
-	r := Result{Verdict: s.verdict, Survived: s.lower, After: s.after, Samples: s.samples}
+	r := Result{Verdict: s.verdict, Survived: s.lower, After: s.after, Outages: s.outages, Samples: s.samples}
 	if lost := s.confirmedBound(now); lost != never {
 		r.Lost = lost
 	}
-	for i := range s.conns {
-		if c := &s.conns[i]; s.verdict == Found && c.doubtful(now) && !c.isControl {
-			r.Samples = append(r.Samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
+	switch s.verdict {
+	case Found:
+		r.Survived = s.proved()
+		for i := range s.conns {
+			if c := &s.conns[i]; c.doubtful(now) && !c.isControl {
+				r.Samples = append(r.Samples, Sample{Idle: c.probes[0].idle, Outcome: NoAnswer, Probes: len(c.probes)})
+			}
 		}
-	}
-	if s.verdict != Varies {
-		return r
-	}
-	_, placing := s.thresholds()
-	for _, l := range s.losses {
-		if idle := l.probes[placing-1].most; r.Lost == 0 || idle < r.Lost {
-			r.Lost = idle
-		}
-	}
-	r.Survived = 0
-	for _, sample := range s.samples {
-		if sample.survived() && sample.Idle < r.Lost {
-			r.Survived = max(r.Survived, sample.Idle)
-		}
+	case Varies:
+		r.Survived, r.Lost = s.leastSurvived(), s.leastLost()
 	}
 	return r
-}
-
-// survived reports whether the path let something pass after the idle time.
-func (s Sample) survived() bool {
-	return s.Outcome == Answered || s.Outcome == Closed || s.Outcome == Heard
 }

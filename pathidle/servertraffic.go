@@ -67,22 +67,21 @@ func similar(a, b time.Duration) bool {
 // or reset.
 func (s *search) ended(i int, now time.Duration, how Outcome) {
 	c := &s.conns[i]
-	asked, known, age := c.state == StateAsked, c.isControl, now-c.opened
+	asked, age := c.state == StateAsked, now-c.opened
 	sample := Sample{Idle: now - c.since, Outcome: how}
 	if asked {
 		sample.Idle, sample.Probes = c.probes[0].idle, len(c.probes)
 	}
 	s.samples = append(s.samples, sample)
-	*c = conn{state: StateClosed}
+	lost := loss{reset: true, corroborated: !asked, unasked: !asked, alone: !s.hasControl(i, now), opened: c.opened, since: c.since, survived: c.survived}
+	*c = conn{state: StateClosed, proved: max(c.proved, c.survived)}
 	switch {
 	case age < settleTime:
 		s.refused(i, errClosedAtOnce)
 	case how == Closed:
 		s.lower = max(s.lower, sample.Idle)
-		s.corroborate(now, false)
+		s.corroborate(now, now-age, false)
 		s.serverCloses(now, age)
-	case asked && known:
-		s.restart()
 	case !asked && sample.Idle <= s.lower, s.atAge(age):
 		s.serverCloses(now, age) // whatever the idle time
 	default:
@@ -91,12 +90,8 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 			p.deadline += settleTime // others of the same age may be reset too
 		}
 		confirming, _ := s.thresholds()
-		s.losses = append(s.losses, loss{
-			probes:  slices.Repeat([]probe{p}, confirming),
-			alone:   !s.hasControl(i, now),
-			unasked: !asked,
-			age:     age,
-		})
+		lost.probes = slices.Repeat([]probe{p}, confirming)
+		s.losses = append(s.losses, lost)
 	}
 }
 
@@ -106,7 +101,7 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 // although probes are answered: they reach no program.
 func (s *search) serverCloses(now, age time.Duration) {
 	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
-	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool { return l.age != 0 && s.atAge(l.age) })
+	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool { return l.unasked && s.atAge(l.age()) })
 }
 
 // atAge reports whether the server closes connections of about that age.

@@ -14,9 +14,10 @@ const usualRTT = 50 * time.Millisecond
 type simulation struct {
 	limit  func() time.Duration // idle limit of the path that a new connection takes
 	rtt    time.Duration
-	drops  func() bool // whether a probe or its reply is dropped; nil is never
-	resets bool        // the path resets a connection that it has forgotten when a probe arrives
-	cuts   bool        // the path resets a connection when it forgets it
+	drops  func() bool   // whether a probe or its reply is dropped; nil is never
+	resets bool          // the path resets a connection that it has forgotten when a probe arrives
+	cuts   bool          // the path resets a connection when it forgets it
+	ages   time.Duration // age at which the path forgets a connection, whatever passes, or 0
 
 	down   func(now time.Duration) bool // nothing passes; nil is never
 	reboot time.Duration                // when the path forgets all connections, or 0
@@ -41,6 +42,8 @@ type serverEnd struct {
 	opened, since time.Duration // when it was opened, and when it last sent something
 	reply         time.Duration // when a reply arrives at the client, or never
 	replyResets   bool
+	resent        int  // segments of the handshake
+	unreachable   bool // the handshake will fail
 }
 
 // arrival is what happens next without the search.
@@ -91,8 +94,8 @@ func (w *simulation) run(s *search, now, until time.Duration) (end time.Duration
 		case finish:
 			return now, probed, nil
 		case dial:
-			s.dialed(i)
-			w.ends[i] = serverEnd{reply: now + w.rtt}
+			s.dialed(i, now)
+			w.ends[i] = w.handshake(now)
 		case hangUp:
 			s.hungUp(i, now)
 			w.ends[i] = serverEnd{reply: never}
@@ -104,6 +107,18 @@ func (w *simulation) run(s *search, now, until time.Duration) (end time.Duration
 			w.probe(i, now)
 		}
 	}
+}
+
+// handshake sends a SYN, again and again until there is an answer, as Linux does.
+func (w *simulation) handshake(now time.Duration) serverEnd {
+	const s = time.Second
+	for resent, after := range []time.Duration{0, 1 * s, 3 * s, 7 * s, 15 * s} {
+		dropped := resent < 3 && w.drops != nil && w.drops()
+		if !w.isDown(now+after) && !dropped {
+			return serverEnd{reply: now + after + w.rtt, resent: resent}
+		}
+	}
+	return serverEnd{reply: now + 30*s, unreachable: true}
 }
 
 // resume opens the connections that s has, as the path knows them at that time.
@@ -129,8 +144,9 @@ func (w *simulation) forget(s *search, now time.Duration) {
 	for i := range w.ends {
 		e := &w.ends[i]
 		rebooted := w.reboot != 0 && now >= w.reboot && e.opened < w.reboot && !e.spared
+		aged := w.ages != 0 && now-e.opened >= w.ages
 		silent := e.reply == never && now-s.conns[i].since >= e.limit
-		if silent || rebooted {
+		if silent || rebooted || aged {
 			e.known = false
 		}
 	}
@@ -210,12 +226,13 @@ func (w *simulation) replied(s *search, i int, now time.Duration) {
 	e := &w.ends[i]
 	e.reply = never
 	switch {
-	case s.conns[i].state == StateConnecting && w.isDown(now):
+	case e.unreachable:
 		s.refused(i, errors.New("connection timed out"))
 	case s.conns[i].state == StateConnecting:
+		resent := e.resent
 		*e = serverEnd{open: true, known: true, limit: w.limit(), opened: now, since: now, reply: never}
 		e.spared = w.spared != nil && w.spared()
-		s.accepted(i, now, w.rtt, 0)
+		s.accepted(i, now, w.rtt, resent)
 	case e.replyResets:
 		s.ended(i, now, Reset)
 	default:

@@ -1,11 +1,14 @@
 package pathidle
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestVerdicts(t *testing.T) {
@@ -67,29 +70,124 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// Half the connections take a path that forgets sooner.
-func TestVaries(t *testing.T) {
-	t.Parallel()
-	short := 0
-	for i := range uint64(100) {
-		random := rand.New(rand.NewPCG(i, 3))
-		w := simulation{rtt: 20 * time.Millisecond, limit: func() time.Duration {
-			if random.IntN(2) == 0 {
-				return time.Minute
-			}
-			return 10 * time.Minute
-		}}
-		s := newSearch(Options{Max: time.Hour, Connections: 8})
-		end, _, err := w.run(s, 0, 6*time.Hour)
-		assert.NoError(t, err)
-		r := s.result(end)
-		if r.Verdict == Varies {
-			assert.GreaterOrEqual(t, r.Lost, time.Minute)
-			assert.Less(t, r.Survived, r.Lost)
+// twoPaths simulates a search over a path that each new connection takes with a
+// probability of share %, and one that remembers for longer.
+func twoPaths(t *testing.T, seed uint64, share int, short, long time.Duration) Result {
+	random := rand.New(rand.NewPCG(seed, 7))
+	return simulate(t, Options{}, simulation{limit: func() time.Duration {
+		if random.IntN(100) < share {
+			return short
 		}
-		if r.Lost < 5*time.Minute {
-			short++
+		return long
+	}})
+}
+
+func simulate(t *testing.T, o Options, w simulation) Result {
+	t.Helper()
+	w.rtt = 20 * time.Millisecond
+	o, err := o.withDefaults()
+	require.NoError(t, err)
+	s := newSearch(o)
+	end, _, err := w.run(s, 0, 100*time.Hour)
+	require.NoError(t, err)
+	return s.result(end)
+}
+
+// Of connections that take one of two paths, all take the longer one with a
+// probability of (1-p)^8, and then it is the answer: 0.4 % for one half, 17 % for a
+// fifth. Else the policy keeps both paths, or there is none.
+func TestTwoPaths(t *testing.T) {
+	const s = time.Second
+	for _, limits := range [][2]time.Duration{{12 * s, 60 * s}, {60 * s, 600 * s}, {60 * s, 90 * s}, {240 * s, 350 * s}, {350 * s, 3000 * s}} {
+		for share, most := range map[int]int{50: 4, 20: 40} {
+			t.Run(fmt.Sprint(limits, share), func(t *testing.T) {
+				short, wrong := limits[0], 0
+				for i := range uint64(150) {
+					r := twoPaths(t, i, share, short, limits[1])
+					assert.Contains(t, []Verdict{Found, Varies}, r.Verdict)
+					c, err := r.Plan(keepalive.Target{})
+					switch {
+					case r.Verdict == Found && r.Survived > short:
+						wrong++
+					case err == nil:
+						assert.Less(t, c.Idle+c.Interval, short, r)
+					}
+					if r.Verdict == Varies {
+						assert.GreaterOrEqual(t, r.Lost, short)
+						assert.Less(t, r.Survived, short)
+					}
+				}
+				t.Logf("%d of 150 found the longer limit", wrong)
+				assert.LessOrEqual(t, wrong, most)
+			})
 		}
 	}
-	assert.Greater(t, short, 90, "the shorter time is the one that matters")
+}
+
+// A firewall that restarts has no limit that could be found. Where it is one of two,
+// the paths differ, unless it restarts before a connection has idled for long.
+func TestFirewallRestarts(t *testing.T) {
+	for i := range uint64(150) {
+		random := rand.New(rand.NewPCG(i, 9))
+		at := time.Duration(random.Int64N(int64(50 * time.Minute)))
+		for _, resets := range []bool{false, true} {
+			w := simulation{limit: constant(never), reboot: at, resets: resets}
+			r := simulate(t, Options{}, w)
+			assert.Equal(t, NothingLost, r.Verdict, at)
+			assert.Equal(t, 1, r.Outages, at)
+			r = simulate(t, Options{Connections: 1}, w)
+			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, at)
+			w.spared = func() bool { return random.IntN(2) == 0 }
+			r = simulate(t, Options{}, w)
+			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, at)
+		}
+	}
+}
+
+// An outage is no limit, with any number of connections.
+func TestOutages(t *testing.T) {
+	const limit = 100 * time.Second
+	for _, n := range []int{1, 2, 3, 8} {
+		unclear := 0
+		for i := range uint64(150) {
+			random := rand.New(rand.NewPCG(i, 10))
+			from := logUniform(random, time.Second, 2*limit)
+			lasts := logUniform(random, time.Second, 14*time.Second)
+			down := func(now time.Duration) bool { return from <= now && now < from+lasts }
+			r := simulate(t, Options{Connections: n}, simulation{limit: constant(never), down: down})
+			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, from, lasts)
+			r = simulate(t, Options{Connections: n}, simulation{limit: constant(limit), down: down})
+			if r.Verdict != Found {
+				assert.Equal(t, Varies, r.Verdict, "%v %v", from, lasts)
+				unclear++
+				continue
+			}
+			assert.Less(t, r.Survived, limit)
+			assert.GreaterOrEqual(t, r.Lost, limit)
+		}
+		t.Logf("%d connections: %d of 150 unclear", n, unclear)
+		assert.LessOrEqual(t, unclear, 150/10)
+	}
+}
+
+// A path that ends connections at an age is told from one that forgets.
+func TestEndsByAge(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 8} {
+		for _, resets := range []bool{false, true} {
+			for i := range uint64(30) {
+				random := rand.New(rand.NewPCG(i, 11))
+				age := logUniform(random, 3*time.Second, time.Hour)
+				r := simulate(t, Options{Connections: n}, simulation{limit: constant(never), ages: age, resets: resets})
+				if age > time.Minute*59 && r.Verdict == NothingLost {
+					continue
+				}
+				assert.Equal(t, EndsByAge, r.Verdict, "%v, %d connections", age, n)
+				assert.GreaterOrEqual(t, r.After, age)
+				assert.Less(t, r.After, 2*age+time.Second)
+				assert.Less(t, r.Survived, age)
+				_, err := r.Plan(keepalive.Target{})
+				assert.ErrorContains(t, err, "whatever the policy")
+			}
+		}
+	}
 }
