@@ -8,9 +8,11 @@ import (
 )
 
 // Control sets c on a socket that is neither connected nor listening yet. It
-// fits the Control fields of [net.Dialer] and [net.ListenConfig], which need
-// KeepAlive: -1: otherwise net overwrites c afterwards. [Dialer] and
-// [ListenConfig] take care of that.
+// fits the Control fields of [net.Dialer] and [net.ListenConfig].
+//
+// net.Dialer{Control: c.Control} without KeepAlive: -1 holds 15 s, 15 s and 9,
+// which net writes over c after it has connected, and the UserTimeout of c. Use
+// [Config.NetDialer] and [Config.NetListenConfig], which switch that off.
 //
 // Control always sets SO_KEEPALIVE, and the other options where their field is
 // not zero. An option that is not set follows its sysctl. On networks other

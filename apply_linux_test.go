@@ -51,6 +51,27 @@ func TestApplyAndGetThroughWrappers(t *testing.T) {
 	}
 }
 
+// The trap of which Control warns: net writes its timing over that of Control.
+func TestControlAlone(t *testing.T) {
+	t.Parallel()
+	c := tcptest.Supported(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Minute})
+	ln := tcptest.PlainListen(t, "tcp4")
+	control := &net.Dialer{Control: c.Control}
+	if tcptest.Portable {
+		assert.ErrorIs(t, tcptest.Err(control.Dial("tcp4", ln.Addr().String())), errors.ErrUnsupported)
+		return
+	}
+	conn, _ := tcptest.Pair(t, control, ln)
+	want := tcptest.NetDefault
+	want.UserTimeout = c.UserTimeout
+	tcptest.AssertOptions(t, want, conn)
+
+	d, err := c.NetDialer(nil)
+	require.NoError(t, err)
+	conn, _ = tcptest.Pair(t, d, ln)
+	tcptest.AssertOptions(t, c, conn)
+}
+
 func TestClosedConnection(t *testing.T) {
 	t.Parallel()
 	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))

@@ -40,12 +40,9 @@ func Example_client() {
 // A program that bounds data in flight where the kernel has MaxRTO, and runs
 // without that bound elsewhere.
 func Example_portable() {
-	d := &keepalive.Dialer{Config: keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, MaxRTO: 2 * time.Second}}
+	policy := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3, MaxRTO: 2 * time.Second}
+	d := &keepalive.Dialer{Config: policy.Supported()}
 	conn, err := d.Dial("tcp", "primary.example:5432")
-	if errors.Is(err, errors.ErrUnsupported) {
-		d.Config.MaxRTO = 0
-		conn, err = d.Dial("tcp", "primary.example:5432")
-	}
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -112,13 +109,18 @@ func ExampleWatch() {
 	defer conn.Close()
 }
 
-// A dialer of one's own keeps its type: Control is all that it needs, and that
-// net leaves the socket alone afterwards.
-func ExampleConfig_Control() {
-	policy := keepalive.Config{Idle: 60 * time.Second}
-	d := &net.Dialer{Control: policy.Control, KeepAlive: -1}
-	fmt.Println(d.KeepAliveConfig.Enable)
-	// Output: false
+// A function that takes a *net.Dialer.
+func ExampleConfig_NetDialer() {
+	policy := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
+	d, err := policy.NetDialer(&net.Dialer{Timeout: 10 * time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn, err := tls.DialWithDialer(d, "tcp", "primary.example:5432", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
 }
 
 func ExampleConfig_Validate() {

@@ -20,7 +20,7 @@ func defaultPolicy() (keepalive.Config, error) {
 	target := keepalive.Target{Detect: 6 * time.Second}
 	policy, err := keepalive.Plan(target)
 	policy.MaxRTO = time.Second
-	if err == nil && !supported(policy) {
+	if err == nil && policy.Supported() != policy {
 		target.Unacked = true
 		return keepalive.Plan(target)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -11,15 +10,6 @@ import (
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/duration"
 )
-
-// supported reports whether the system has every option that policy sets.
-func supported(policy keepalive.Config) bool {
-	ln, err := listen(context.Background(), "127.0.0.1:0", policy)
-	if err == nil {
-		ln.Close()
-	}
-	return !errors.Is(err, errors.ErrUnsupported)
-}
 
 // plainPolicy returns what net sets on a connection of its own to the same
 // listener. It is measured: the releases of Go differ.

@@ -130,7 +130,7 @@ func TestDefaultPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hasMaxRTO := supported(keepalive.Config{MaxRTO: time.Second}); (policy.MaxRTO != 0) != hasMaxRTO || (policy.UserTimeout == 0) != hasMaxRTO {
+	if hasMaxRTO := (keepalive.Config{MaxRTO: time.Second}).Supported().MaxRTO != 0; (policy.MaxRTO != 0) != hasMaxRTO || (policy.UserTimeout == 0) != hasMaxRTO {
 		t.Errorf("got %v, the kernel has MaxRTO: %t", policy, hasMaxRTO)
 	}
 	if d, ok := policy.DetectionTime(); !ok || d > 6*time.Second {
