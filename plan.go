@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive/internal/bounds"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
@@ -123,10 +124,12 @@ func (t Target) validate() error {
 		return errors.New("keepalive: Target demands nothing, want Detect, IdleLimit or both")
 	}
 	if t.Detect != 0 && t.Detect < minDetect {
-		return fmt.Errorf("keepalive: Detect is %v, want %v or more, or 0 for no demand", t.Detect, minDetect)
+		return t.shortDetect(minDetect, "")
 	}
 	if t.IdleLimit != 0 && t.IdleLimit <= minIdleLimit {
-		return fmt.Errorf("keepalive: IdleLimit is %v, want more than %v, or 0 for none", t.IdleLimit, minIdleLimit)
+		return fmt.Errorf("keepalive: %w", &bounds.Error{
+			Field: "IdleLimit", Value: t.IdleLimit.String(), Want: fmt.Sprintf("more than %v", minIdleLimit), Zero: "none",
+		})
 	}
 	if t.SlowReads && !t.Unacked {
 		return errors.New("keepalive: SlowReads without Unacked, want both or neither")
@@ -134,10 +137,18 @@ func (t Target) validate() error {
 	if t.SlowReads && t.Detect != 0 {
 		least := lastRetransmission(mostRetransmissions(), time.Second)
 		if policy.WithoutTimerSlack(t.Detect) < least {
-			return fmt.Errorf("keepalive: Detect is %v, want %v or more with SlowReads, or 0 for no demand", t.Detect, policy.WithTimerSlack(least))
+			return t.shortDetect(policy.WithTimerSlack(least), "SlowReads")
 		}
 	}
 	return nil
+}
+
+// shortDetect returns the error of a Detect below the least, which another field
+// raises.
+func (t Target) shortDetect(least time.Duration, with string) error {
+	return fmt.Errorf("keepalive: %w", &bounds.Error{
+		Field: "Detect", Value: t.Detect.String(), Want: fmt.Sprintf("%v or more", least), With: with, Zero: "no demand",
+	})
 }
 
 // budget returns the most seconds for DetectionTime and for Idle + Interval with

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/bounds"
 )
 
 // Options are what a measurement may cost and how exact it is. The zero Options
@@ -81,13 +82,19 @@ func (o *Options) withDefaults() (Options, error) {
 	c.Connections = cmp.Or(c.Connections, 8)
 	switch {
 	case c.Max < shortest || c.Max > longest:
-		return c, fmt.Errorf("pathidle: Max is %v, want %v to %v, or 0 for an hour", c.Max, shortest, longest)
+		return c, outOfRange("Max", c.Max, shortest, longest, "an hour")
 	case c.Precision != 0 && (c.Precision < time.Second || c.Precision > longest):
-		return c, fmt.Errorf("pathidle: Precision is %v, want 1s to %v, or 0 for 5 %% of the answer", c.Precision, longest)
+		return c, outOfRange("Precision", c.Precision, time.Second, longest, "5 % of the answer")
 	case c.Connections < 0 || c.Connections > maxConnections:
-		return c, fmt.Errorf("pathidle: Connections is %d, want 1 to %d, or 0 for 8", c.Connections, maxConnections)
+		return c, outOfRange("Connections", c.Connections, 1, maxConnections, "8")
 	}
 	return c, nil
+}
+
+func outOfRange[T int | time.Duration](field string, value, least, most T, zero string) error {
+	return fmt.Errorf("pathidle: %w", &bounds.Error{
+		Field: field, Value: fmt.Sprint(value), Want: fmt.Sprintf("%v to %v", least, most), Zero: zero,
+	})
 }
 
 // Duration returns how long [Measure] takes on a path that forgets connections

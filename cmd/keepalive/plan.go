@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/bounds"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
@@ -40,6 +41,12 @@ instead, which needs Linux 6.15.`,
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			switch {
+			case target.Detect == 0 && target.IdleLimit == 0:
+				return usageError{errors.New("this demands nothing, want --detect, --idle-limit or both")}
+			case target.SlowReads && !target.Unacked:
+				return usageError{errors.New("--slow-reads without --unacked, want both or neither")}
+			}
 			policy, err := keepalive.Plan(target)
 			if err != nil {
 				return usageError{inFlags(err)}
@@ -55,11 +62,22 @@ instead, which needs Linux 6.15.`,
 	return c
 }
 
+// flagOf is the flag that sets a field of keepalive.Target or pathidle.Options.
+var flagOf = map[string]string{
+	"Detect":      "--detect",
+	"IdleLimit":   "--idle-limit",
+	"SlowReads":   "--slow-reads",
+	"Max":         "--max",
+	"Precision":   "--precision",
+	"Connections": "--connections",
+}
+
 // inFlags names the flags in place of the fields that an error is about.
 func inFlags(err error) error {
-	return errors.New(strings.NewReplacer("keepalive: ", "", "pathidle: ", "", "Target demands", "this demands",
-		"Max is", "--max is", "Precision is", "--precision is", "Connections is", "--connections is",
-		"Detect", "--detect", "IdleLimit", "--idle-limit", "Unacked", "--unacked", "SlowReads", "--slow-reads").Replace(err.Error()))
+	if e, ok := errors.AsType[*bounds.Error](err); ok {
+		return errors.New(e.Text(flagOf[e.Field], flagOf[e.With]))
+	}
+	return err
 }
 
 func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {

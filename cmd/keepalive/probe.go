@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/term"
+	"github.com/seed-7be6acb7/keepalive/internal/bounds"
 	"github.com/seed-7be6acb7/keepalive/internal/duration"
 	"github.com/seed-7be6acb7/keepalive/pathidle"
 )
@@ -138,13 +140,10 @@ func (p *probeCommand) printAnswer(r pathidle.Result) {
 	answer := r.String()
 	fmt.Fprintln(p.out, p.out.Paint(term.Heading, strings.ToUpper(answer[:1])+answer[1:]+"."))
 	policy, err := r.Plan(keepalive.Target{})
-	switch {
-	case err == nil:
+	if err == nil {
 		fmt.Fprintf(p.out, "Policy that keeps it: %v\n", policy)
-	case r.Survived != 0:
-		// Of what Plan demands it is the idle limit that is not met.
-		reason := strings.NewReplacer("keepalive: ", "", "IdleLimit is", "it remembers for", ", or 0 for none", "").Replace(err.Error())
-		fmt.Fprintf(p.out, "No policy keeps it: %s.\n", reason)
+	} else if limit, ok := errors.AsType[*bounds.Error](err); ok {
+		fmt.Fprintf(p.out, "No policy keeps it: it remembers for %s, want %s.\n", limit.Value, limit.Want)
 	}
 }
 

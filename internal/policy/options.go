@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive/internal/bounds"
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 )
 
@@ -151,8 +152,12 @@ func (o *Option) Validate(c Config) error {
 	if !o.IsNumber() {
 		limit += fmt.Sprintf(" (%d %s)", o.Max, o.Unit.String()[1:])
 	}
-	return fmt.Errorf("%s is %s, want %s to %s, or 0 for %s",
-		o.Field, o.Format(v), o.Format(int64(o.Min)*int64(o.Unit)), limit, o.Zero)
+	return &bounds.Error{
+		Field: o.Field,
+		Value: o.Format(v),
+		Want:  o.Format(int64(o.Min)*int64(o.Unit)) + " to " + limit,
+		Zero:  string(o.Zero),
+	}
 }
 
 // RoundUp returns d in units. A time that is rounded down could become zero,
