@@ -1,12 +1,14 @@
 package integration_test
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -61,15 +63,46 @@ func awaitLoss(t *testing.T, d *dialer, p program) error {
 	await := p(t, d)
 	ctx := soon(t)
 	ended := make(chan error, 1)
+	since := time.Now()
 	d.silence(t)
 	go func() { ended <- await(ctx) }()
 	select {
 	case err := <-ended:
 		t.Logf("%T %v", err, err)
+		tcptest.AssertWithin(t, since, 0, notices(t, brief)+patience)
 		return err
 	case <-ctx.Done():
 		t.Fatal("the program notices no loss")
 		return nil
+	}
+}
+
+// notices returns how long a dead peer goes unnoticed with timers that are late.
+func notices(t *testing.T, c keepalive.Config) time.Duration {
+	t.Helper()
+	d, ok := c.DetectionTime()
+	require.True(t, ok)
+	return d * 9 / 8
+}
+
+// givenUp waits until the kernel has given up the peer of the only connection, as
+// of a pooled one that nobody reads.
+func (d *dialer) givenUp(ctx context.Context) error {
+	d.mu.Lock()
+	conn := d.conns[0]
+	d.mu.Unlock()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, err := keepalive.Stat(conn)
+		if err != nil || !status.Open {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func TestRedis(t *testing.T) {
 				t.Cleanup(func() { client.Close() })
 				require.NoError(t, client.Ping(soon(t)).Err())
 				// WAIT answers after its timeout, as there is no replica.
-				return func(ctx context.Context) error { return client.Wait(ctx, 1, 4*time.Second).Err() }
+				return func(ctx context.Context) error { return client.Wait(ctx, 1, 2*time.Second).Err() }
 			}, retried, theError)
 		})
 	})
