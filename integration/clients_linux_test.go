@@ -34,3 +34,15 @@ func TestCountLosses(t *testing.T) {
 	}
 	assert.Equal(t, before+1, count())
 }
+
+func TestNewNetDialer(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	ln := lab.Server.Listen(t, plainListen(), "tcp4", 0)
+	nd, err := clients.NewNetDialer()
+	require.NoError(t, err)
+	conn, err := lab.Client.Within(nd.DialContext)(soon(t), "tcp4", ln.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	assert.Equal(t, clients.NewDialer().Config, held(t, conn))
+}

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,7 +121,7 @@ func (d *dialer) silence(t *testing.T) {
 
 func silenceOther(t *testing.T, conn net.Conn) {
 	t.Helper()
-	netlab.MustSilence(t, conn.(*net.TCPConn))
+	netlab.MustSilence(t, conn.(syscall.Conn))
 	require.NoError(t, brief.Apply(conn))
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,6 +185,32 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
+
+// netDialer returns the dialer of a client that takes a *net.Dialer and is run on
+// the host: with the policy, or as net dials if that is nil.
+func (d *dialer) netDialer(t *testing.T, policy *keepalive.Config) *net.Dialer {
+	t.Helper()
+	base := &net.Dialer{ControlContext: func(_ context.Context, _, _ string, rc syscall.RawConn) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.conns = append(d.conns, rawSocket{raw: rc})
+		return nil
+	}}
+	if policy == nil {
+		return base
+	}
+	nd, err := policy.NetDialer(base)
+	require.NoError(t, err)
+	return nd
+}
+
+// rawSocket is as much of a connection as is known before it is connected.
+type rawSocket struct {
+	net.Conn
+	raw syscall.RawConn
+}
+
+func (s rawSocket) SyscallConn() (syscall.RawConn, error) { return s.raw, nil }
 
 // close closes the connections under the client that uses them.
 func (d *dialer) close() {

@@ -19,6 +19,12 @@ func NewDialer() *keepalive.Dialer {
 	}
 }
 
+// NewNetDialer returns the dialer of clients that take a *net.Dialer.
+func NewNetDialer() (*net.Dialer, error) {
+	d := NewDialer()
+	return d.Config.NetDialer(d.NetDialer)
+}
+
 var lostPeers = expvar.NewInt("lost_peers")
 
 // CountLosses returns a dial function that counts the peers that its connections
