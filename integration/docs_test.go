@@ -37,7 +37,7 @@ func TestSnippetsAreCompiled(t *testing.T) {
 		}
 	}
 	shown := "package clients\n"
-	for _, snippet := range snippets.AssertCompiled(t, doc, compiled.String(), 41) {
+	for _, snippet := range snippets.AssertCompiled(t, doc, compiled.String(), 42) {
 		shown += snippet
 	}
 	file := parse(t, shown)
@@ -89,7 +89,7 @@ func declarations(file *ast.File) (names []string) {
 func TestCitationsExist(t *testing.T) {
 	text := read(t, doc)
 	rows := regexp.MustCompile("(?m)^\\|.*\\(#([\\w-]+)\\)<br>`(\\S+) (\\S+)`.*").FindAllStringSubmatch(text, -1)
-	assert.GreaterOrEqual(t, len(rows), 22)
+	assert.GreaterOrEqual(t, len(rows), 24)
 	for _, row := range rows {
 		anchor, module := row[1], row[2]
 		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}} {{.Dir}}", module).Output()

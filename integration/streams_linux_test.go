@@ -142,6 +142,15 @@ func serveYamux(t *testing.T, host *netlab.Host) (address string) {
 
 func serveSSH(t *testing.T, host *netlab.Host) (address string) {
 	t.Helper()
+	return serveChannels(t, host, func(channel ssh.Channel, requests <-chan *ssh.Request) {
+		go ssh.DiscardRequests(requests)
+		echoAll(channel)
+	})
+}
+
+// serveChannels serves the channels of SSH connections.
+func serveChannels(t *testing.T, host *netlab.Host, handle func(ssh.Channel, <-chan *ssh.Request)) (address string) {
+	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	signer, err := ssh.NewSignerFromKey(key)
@@ -160,8 +169,7 @@ func serveSSH(t *testing.T, host *netlab.Host) (address string) {
 			if err != nil {
 				return
 			}
-			go ssh.DiscardRequests(requests)
-			go echoAll(channel)
+			go handle(channel, requests)
 		}
 	})
 	return ln.Addr().String()
