@@ -212,6 +212,13 @@ type rawSocket struct {
 
 func (s rawSocket) SyscallConn() (syscall.RawConn, error) { return s.raw, nil }
 
+// count returns how many connections were dialed.
+func (d *dialer) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns)
+}
+
 // close closes the connections under the client that uses them.
 func (d *dialer) close() {
 	d.mu.Lock()

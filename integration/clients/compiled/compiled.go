@@ -12,7 +12,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/net/proxy"
@@ -23,11 +22,6 @@ import (
 // Mongo opens a pool.
 func Mongo(uri string, dialer options.ContextDialer) (*mongo.Client, error) {
 	return mongo.Connect(options.Client().ApplyURI(uri).SetDialer(dialer))
-}
-
-// FranzGo is a Kafka client.
-func FranzGo(broker string, dial keepalive.DialFunc) (*kgo.Client, error) {
-	return kgo.NewClient(kgo.SeedBrokers(broker), kgo.Dialer(dial))
 }
 
 // Sarama is a Kafka client.
