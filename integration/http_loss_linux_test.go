@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive/integration/clients"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -135,4 +138,67 @@ func causeOfEnd(t *testing.T, lab *netlab.Lab, proto string, d *dialer,
 	next(t, waits)
 	end(t, d, next(t, accepted))
 	return receive(ctx, causes)
+}
+
+// A handler that has taken the connection over gets the error itself.
+func TestHTTPHijackLoss(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	for name, watch := range map[string]func(net.Listener) net.Listener{
+		"plain":        func(ln net.Listener) net.Listener { return ln },
+		"LossListener": func(ln net.Listener) net.Listener { return clients.LossListener{Listener: ln} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			accepted, ended := make(chan net.Conn, 1), make(chan error, 1)
+			server := &http.Server{ConnContext: clients.LossContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				conn, buffered, err := http.NewResponseController(w).Hijack()
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer conn.Close()
+				io.WriteString(conn, "!")
+				_, err = buffered.ReadByte()
+				ended <- err
+			})}
+			s := &httpServer{proto: "HTTP/1.1"}
+			s.serve(t, server, watch(&observed{lab.Server.Listen(t, plainListen(), "tcp4", 0), accepted}))
+			client, err := plain(lab.Client).Dial("tcp4", strings.TrimPrefix(s.url, "http://"))
+			require.NoError(t, err)
+			defer client.Close()
+			_, err = io.WriteString(client, "GET / HTTP/1.1\r\nHost: server\r\n\r\n")
+			require.NoError(t, err)
+			_, err = client.Read(make([]byte, 1))
+			require.NoError(t, err)
+			since := time.Now()
+			silenceOther(t, next(t, accepted))
+			theError(t, nil, next(t, ended))
+			tcptest.AssertWithin(t, since, 0, notices(t, brief)+patience)
+		})
+	}
+}
+
+// A ReverseProxy that has passed on a WebSocket ends it when it loses the server,
+// and tells nobody.
+func TestReverseProxyWebSocketLoss(t *testing.T) {
+	t.Parallel()
+	lab := newLab(t)
+	target, err := url.Parse("http" + strings.TrimPrefix(serveWebSocket(t, lab.Server), "ws"))
+	require.NoError(t, err)
+	losesPeer(t, lab.Client, func(t *testing.T, d *dialer) func(context.Context) error {
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		proxy.Transport = new(httpServer).newClient(t, d).Transport
+		proxy.ErrorHandler = func(_ http.ResponseWriter, _ *http.Request, err error) { t.Errorf("ErrorHandler: %v", err) }
+		front := &httpServer{proto: "HTTP/1.1"}
+		front.serve(t, &http.Server{Handler: proxy}, lab.Client.Listen(t, plainListen(), "tcp4", 0))
+		conn, err := clients.Coder(soon(t), "ws"+strings.TrimPrefix(front.url, "http"), plain(lab.Client).DialContext)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.CloseNow() })
+		socket := coderSocket{conn}
+		require.NoError(t, hear(soon(t), socket, "before"))
+		return func(ctx context.Context) error {
+			_, err := socket.read(ctx)
+			return err
+		}
+	}, another(io.EOF), another(io.EOF))
 }
