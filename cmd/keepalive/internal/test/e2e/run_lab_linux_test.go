@@ -306,6 +306,51 @@ func TestRunRedisAcrossFirewall(t *testing.T) {
 	})
 }
 
+// A subscriber of MQTT, which pings after a minute of silence. It connects anew by
+// itself, and says nothing about that.
+func TestRunMosquittoAcrossFirewall(t *testing.T) {
+	t.Parallel()
+	sub, pub := netlab.LookPath(t, "mosquitto_sub"), netlab.LookPath(t, "mosquitto_pub")
+	lab := netlab.NewLab(t, netlab.Rules{Established: forgets})
+	config := filepath.Join(t.TempDir(), "mosquitto.conf")
+	require.NoError(t, os.WriteFile(config, []byte("listener 1883 "+lab.Server.IPv4+"\nallow_anonymous true\nuser root\n"), 0o600))
+	server := startOn(t, lab.Server, nil, nil, netlab.LookPath(t, "mosquitto"), "-c", config)
+	require.True(t, says(&server.stderr, " running", 3*time.Minute), server.stderr.String())
+	topics := 0
+	testVictim(t, lab, func(t *testing.T, under []string) victim {
+		topics++
+		topic := fmt.Sprint("topic", topics)
+		others := sendQueues(t, lab.Client)
+		p := startOn(t, lab.Client, under, nil, sub, "-h", lab.Server.IPv4, "-t", topic)
+		own := "" // the connection on which it heard something last
+		return victim{
+			say: func(t *testing.T, word string) { // retained, for one that connects anew
+				runOn(t, lab.Server, nil, pub, "-h", lab.Server.IPv4, "-t", topic, "-r", "-m", word)
+			},
+			hears: func(word string, within time.Duration) bool {
+				heard := p.hears(word, within)
+				for local := range sendQueues(t, lab.Client) {
+					if _, ok := others[local]; heard && !ok {
+						own = local
+					}
+				}
+				return heard
+			},
+			loses: func(within time.Duration) bool {
+				for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+					if _, open := sendQueues(t, lab.Client)[own]; !open {
+						return true
+					}
+					if time.Now().After(deadline) {
+						return false
+					}
+				}
+			},
+			process: p, reconnects: true,
+		}
+	})
+}
+
 // runOn runs a program to its end.
 func runOn(t *testing.T, host *netlab.Host, as *syscall.Credential, argv ...string) string {
 	t.Helper()
