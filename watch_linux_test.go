@@ -45,10 +45,10 @@ func resetConn(t *testing.T) net.Conn {
 // the other one.
 func endOfTwo(t *testing.T, w *watchedConn) <-chan error {
 	t.Helper()
-	w.begin()
-	w.begin()
+	_ = w.begin()
+	_ = w.begin()
 	first := make(chan error, 1)
-	go func() { first <- w.end(io.EOF) }()
+	go func() { first <- w.end(true, io.EOF) }()
 	require.Eventually(t, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -74,7 +74,7 @@ func TestLostMayWaitForOtherCalls(t *testing.T) {
 	var first <-chan error
 	w := watch(conn, func(error) { assertReturns(t, loss, first) })
 	first = endOfTwo(t, w)
-	assert.Equal(t, loss, w.end(loss))
+	assert.Equal(t, loss, w.end(true, loss))
 	assert.Equal(t, loss, w.err)
 }
 
@@ -82,6 +82,6 @@ func TestLostMayWaitForOtherCalls(t *testing.T) {
 func TestWatchOfTwoCallsThatAreReset(t *testing.T) {
 	w := watch(resetConn(t), func(err error) { t.Error(err) })
 	first := endOfTwo(t, w)
-	assert.Equal(t, syscall.ECONNRESET, w.end(syscall.ECONNRESET))
+	assert.Equal(t, syscall.ECONNRESET, w.end(true, syscall.ECONNRESET))
 	assertReturns(t, io.EOF, first)
 }

@@ -1,0 +1,185 @@
+package keepalive
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+type watchedConn struct {
+	net.Conn
+	lost  func(error)
+	waits bool // for other calls, since nothing but the kernel blocks them
+
+	connecting bool // when it was watched, as TCP Fast Open leaves it
+
+	registration // with the kernel
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	inFlight int  // Reads and Writes
+	missed   bool // the kernel has said that err may be known, when calls were in flight
+	err      error
+	told     chan struct{} // closed once lost has returned, for one call that waits for it
+}
+
+func watch(conn net.Conn, lost func(error)) *watchedConn {
+	if lost == nil {
+		lost = func(error) {}
+	}
+	w := &watchedConn{Conn: conn, lost: lost, connecting: !wasEstablished(conn)}
+	w.changed.L = &w.mu
+	// A type that embeds one may block for reasons of its own.
+	if socket, ok := conn.(*net.TCPConn); ok {
+		w.waits = !isMPTCPSocket(socket)
+	}
+	return w
+}
+
+func (w *watchedConn) Read(b []byte) (int, error) {
+	early := w.begin()
+	n, err := w.Conn.Read(b)
+	return n, w.end(early, err)
+}
+
+func (w *watchedConn) Write(b []byte) (int, error) {
+	early := w.begin()
+	n, err := w.Conn.Write(b)
+	return n, w.end(early, err)
+}
+
+func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
+	early := w.beginCopy()
+	n, err := io.Copy(w.Conn, r)
+	if err != nil {
+		err = w.endCopy(early, err)
+	}
+	return n, err
+}
+
+// WriteTo ends without an error at io.EOF, which is none after a loss.
+func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
+	early := w.beginCopy()
+	n, err := io.Copy(to, w.Conn)
+	return n, w.endCopy(early, err)
+}
+
+func (w *watchedConn) Close() error {
+	w.unregister()
+	return w.Conn.Close()
+}
+
+func (w *watchedConn) NetConn() net.Conn { return w.Conn }
+
+// begin reports whether a Read or Write begins before the error is known.
+func (w *watchedConn) begin() (early bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inFlight++
+	return w.err == nil
+}
+
+func (w *watchedConn) beginCopy() (early bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err == nil
+}
+
+// end returns what a Read or Write returns that ended with err.
+func (w *watchedConn) end(early bool, err error) error {
+	isLoss := w.isLoss(err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inFlight--
+	w.changed.Broadcast()
+	if isLoss {
+		w.noteLoss(err)
+	}
+	if w.missed && w.inFlight == 0 && w.err == nil {
+		w.missed = false
+		go w.hearEnd(true)
+	}
+	if err == nil {
+		return nil
+	}
+	if w.waits && w.err == nil && isClosed(w.Conn) {
+		// The kernel has closed the socket, so what is in flight
+		// returns at once, maybe with the error.
+		for w.inFlight > 0 && w.err == nil {
+			w.changed.Wait()
+		}
+	}
+	return w.replace(early, err)
+}
+
+// endCopy returns what ReadFrom or WriteTo returns that ended with err.
+func (w *watchedConn) endCopy(early bool, err error) error {
+	isLoss := w.isLoss(err) && gaveUp(w.Conn) // or it is that of the other end
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if isLoss {
+		w.noteLoss(err)
+	}
+	return w.replace(early, err)
+}
+
+// isLoss reports whether err means that the peer is lost, which a failed connect
+// does not.
+func (w *watchedConn) isLoss(err error) bool {
+	return IsPeerLost(err) && !(w.connecting && !wasEstablished(w.Conn))
+}
+
+// replace returns the error that ended the connection, if it is known, in place of
+// what came after it. One call that was under way waits for lost, which may wait
+// for the others.
+func (w *watchedConn) replace(early bool, err error) error {
+	if w.err == nil || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	if told := w.told; early && told != nil {
+		w.told = nil
+		w.mu.Unlock()
+		<-told
+		w.mu.Lock()
+	}
+	return w.err
+}
+
+// noteLoss calls lost without holding mu, and once those that wait can go on.
+func (w *watchedConn) noteLoss(err error) {
+	if w.err != nil {
+		return
+	}
+	w.err = err
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	defer w.mu.Lock() // where lost panics too
+	w.spread(err)
+	w.lost(err)
+}
+
+// noteEnd makes err, which no call has returned, what all calls return. tell calls
+// lost, if that has to be called. mu is held now, but not for tell.
+func (w *watchedConn) noteEnd(err error) (tell func()) {
+	if w.err != nil {
+		return nil
+	}
+	w.err = err
+	w.changed.Broadcast()
+	if !w.isLoss(err) {
+		return nil
+	}
+	told := make(chan struct{})
+	w.told = told
+	return func() {
+		defer close(told)
+		w.lost(err)
+	}
+}
+
+// isClosed reports whether the kernel is known to hold conn open no longer.
+func isClosed(conn net.Conn) bool {
+	s, err := Stat(conn)
+	return err == nil && !s.Open
+}

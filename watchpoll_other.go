@@ -1,0 +1,20 @@
+//go:build !linux || keepalive_portable
+
+package keepalive
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// A registration is empty where only Read and Write tell of a loss.
+type registration struct{}
+
+func (w *watchedConn) register() error {
+	return fmt.Errorf("keepalive: losses that nobody reads on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func (w *watchedConn) unregister()  {}
+func (w *watchedConn) hearEnd(bool) {}
+func (w *watchedConn) spread(error) {}
