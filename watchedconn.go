@@ -89,12 +89,13 @@ func (w *watchedConn) beginCopy() (early bool) {
 // end returns what a Read or Write returns that ended with err.
 func (w *watchedConn) end(early bool, err error) error {
 	isLoss := w.isLoss(err)
+	isEnd := isLoss || w.isReset(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inFlight--
 	w.changed.Broadcast()
-	if isLoss {
-		w.noteLoss(err)
+	if isEnd {
+		w.noteReturned(err, isLoss)
 	}
 	if w.missed && w.inFlight == 0 && w.err == nil {
 		w.missed = false
@@ -119,7 +120,7 @@ func (w *watchedConn) endCopy(early bool, err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if isLoss {
-		w.noteLoss(err)
+		w.noteReturned(err, true)
 	}
 	return w.replace(early, err)
 }
@@ -146,8 +147,9 @@ func (w *watchedConn) replace(early bool, err error) error {
 	return w.err
 }
 
-// noteLoss calls lost without holding mu, and once those that wait can go on.
-func (w *watchedConn) noteLoss(err error) {
+// noteReturned makes err, which a call is about to return, what all calls return.
+// It calls lost without holding mu, and once those that wait can go on.
+func (w *watchedConn) noteReturned(err error, isLoss bool) {
 	if w.err != nil {
 		return
 	}
@@ -156,10 +158,12 @@ func (w *watchedConn) noteLoss(err error) {
 	w.mu.Unlock()
 	defer w.mu.Lock() // where lost panics too
 	w.spread(err)
-	w.lost(err)
+	if isLoss {
+		w.lost(err)
+	}
 }
 
-// noteEnd makes err, which no call has returned, what all calls return. tell calls
+// noteEnd makes err, which no call of w has returned, what all calls return. tell calls
 // lost, if that has to be called. mu is held now, but not for tell.
 func (w *watchedConn) noteEnd(err error) (tell func()) {
 	if w.err != nil {

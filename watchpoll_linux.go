@@ -3,6 +3,7 @@
 package keepalive
 
 import (
+	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -234,6 +235,12 @@ func (s *watchedSocketEntry) hearEnd(hasError bool) {
 	for _, tell := range tell {
 		go tell()
 	}
+}
+
+// isReset reports whether err means that the peer has reset the connection. It is
+// kept whoever has found it: otherwise it would depend on that what comes next.
+func (w *watchedConn) isReset(err error) bool {
+	return w.socket != nil && errors.Is(err, syscall.ECONNRESET) && isClosed(w.Conn)
 }
 
 func knownEnd(conns []*watchedConn) error {

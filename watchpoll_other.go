@@ -15,6 +15,7 @@ func (w *watchedConn) register() error {
 	return fmt.Errorf("keepalive: losses that nobody reads on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-func (w *watchedConn) unregister()  {}
-func (w *watchedConn) hearEnd(bool) {}
-func (w *watchedConn) spread(error) {}
+func (w *watchedConn) unregister()        {}
+func (w *watchedConn) hearEnd(bool)       {}
+func (w *watchedConn) isReset(error) bool { return false }
+func (w *watchedConn) spread(error)       {}
