@@ -75,9 +75,10 @@ func (w *watchedConn) NetConn() net.Conn { return w.Conn }
 // begin reports whether a Read or Write begins before the error is known.
 func (w *watchedConn) begin() (early bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.inFlight++
-	return w.err == nil
+	early = w.err == nil
+	w.mu.Unlock()
+	return early
 }
 
 func (w *watchedConn) beginCopy() (early bool) {
@@ -88,21 +89,21 @@ func (w *watchedConn) beginCopy() (early bool) {
 
 // end returns what a Read or Write returns that ended with err.
 func (w *watchedConn) end(early bool, err error) error {
+	if err == nil {
+		w.mu.Lock()
+		w.leave()
+		w.mu.Unlock()
+		return nil
+	}
 	isLoss := w.isLoss(err)
 	isEnd := isLoss || w.isReset(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.inFlight--
-	w.changed.Broadcast()
 	if isEnd {
+		w.inFlight--
 		w.noteReturned(err, isLoss)
-	}
-	if w.missed && w.inFlight == 0 && w.err == nil {
-		w.missed = false
-		go w.hearEnd(true)
-	}
-	if err == nil {
-		return nil
+	} else {
+		w.leave()
 	}
 	if w.waits && w.err == nil && isClosed(w.Conn) {
 		// The kernel has closed the socket, so what is in flight
@@ -112,6 +113,17 @@ func (w *watchedConn) end(early bool, err error) error {
 		}
 	}
 	return w.replace(early, err)
+}
+
+// leave ends a call that has not found the error, which the kernel may have kept
+// for it. mu is held.
+func (w *watchedConn) leave() {
+	w.inFlight--
+	w.changed.Broadcast()
+	if w.missed && w.inFlight == 0 && w.err == nil {
+		w.missed = false
+		go w.hearEnd(true)
+	}
 }
 
 // endCopy returns what ReadFrom or WriteTo returns that ended with err.
