@@ -44,6 +44,9 @@ func isNilTCPConn(conn net.Conn) bool {
 func (w *watchedConn) shaped() net.Conn {
 	socket, isSocket := w.Conn.(syscall.Conn)
 	half, isHalf := w.Conn.(closeWriter)
+	if isHalf && w.unacked != nil {
+		half = &limitedHalf{half, w.unacked}
+	}
 	session, isTLS := w.Conn.(tlsConn)
 	switch {
 	case isTLS && isHalf && !isSocket:

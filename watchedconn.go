@@ -14,7 +14,8 @@ type watchedConn struct {
 
 	connecting bool // when it was watched, as TCP Fast Open leaves it
 
-	registration // with the kernel
+	registration               // with the kernel
+	unacked      *unackedLimit // nil for none
 
 	mu       sync.Mutex
 	changed  sync.Cond
@@ -45,13 +46,17 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 
 func (w *watchedConn) Write(b []byte) (int, error) {
 	early := w.begin()
+	w.unacked.enter()
 	n, err := w.Conn.Write(b)
+	w.unacked.leave()
 	return n, w.end(early, err)
 }
 
 func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	early := w.beginCopy()
+	w.unacked.enter()
 	n, err := io.Copy(w.Conn, r)
+	w.unacked.leave()
 	if err != nil {
 		err = w.endCopy(early, err)
 	}
@@ -67,6 +72,7 @@ func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
 
 func (w *watchedConn) Close() error {
 	w.unregister()
+	w.unacked.stop()
 	return w.Conn.Close()
 }
 

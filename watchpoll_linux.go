@@ -217,16 +217,27 @@ func (p *endPoller) watched(entry *watchedSocketEntry) (conns []*watchedConn) {
 
 func (w *watchedConn) hearEnd(hasError bool) { w.socket.hearEnd(hasError) }
 
-// hearEnd makes the error that has ended the socket that of all its connections.
-// The error is left to a call that the kernel is about to return it to.
+// hearEnd takes the error that has ended the socket, but leaves it to a call that
+// the kernel is about to return it to.
 func (s *watchedSocketEntry) hearEnd(hasError bool) {
+	s.end(func(conns []*watchedConn) error {
+		if !hasError || leaveToCalls(conns) {
+			return nil
+		}
+		return takeEnd(conns)
+	})
+}
+
+// end makes the error that find returns that of all connections, which no call of
+// theirs returns before.
+func (s *watchedSocketEntry) end(find func(conns []*watchedConn) error) {
 	conns := endPoll.watched(s)
 	for _, w := range conns {
 		w.mu.Lock()
 	}
 	err := knownEnd(conns)
-	if err == nil && hasError && !leaveToCalls(conns) {
-		err = takeEnd(conns)
+	if err == nil {
+		err = find(conns)
 	}
 	tell := noteEnds(conns, err)
 	for _, w := range conns {

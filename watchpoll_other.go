@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // A registration is empty where only Read and Write tell of a loss.
@@ -19,3 +20,13 @@ func (w *watchedConn) unregister()        {}
 func (w *watchedConn) hearEnd(bool)       {}
 func (w *watchedConn) isReset(error) bool { return false }
 func (w *watchedConn) spread(error)       {}
+
+// An unackedLimit is kept on Linux alone.
+type unackedLimit struct{}
+
+func limitUnacked(*watchedConn, time.Duration) *unackedLimit { return nil }
+
+func (*unackedLimit) start() {}
+func (*unackedLimit) enter() {}
+func (*unackedLimit) leave() {}
+func (*unackedLimit) stop()  {}

@@ -1,0 +1,40 @@
+//go:build !keepalive_portable
+
+package policy
+
+import (
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
+	"golang.org/x/sys/unix"
+)
+
+// ReadFlight returns what is in flight on the connection fd. open is false once it
+// has ended.
+func ReadFlight(fd uintptr) (f Flight, open bool, err error) {
+	var info unix.TCPInfo
+	if err := sockopt.TCPInfo(fd, &info); err != nil {
+		return Flight{}, false, err
+	}
+	switch info.State {
+	case 0, unix.BPF_TCP_CLOSE:
+		return Flight{}, false, nil
+	case unix.BPF_TCP_SYN_SENT: // with TCP Fast Open: nobody was there yet
+		return Flight{}, true, nil
+	}
+	return flightOf(&info), true, nil
+}
+
+func flightOf(info *unix.TCPInfo) Flight {
+	f := Flight{
+		SinceHeard: sinceHeard(info),
+		Timeout:    200*time.Millisecond + time.Duration(info.Rtt+4*info.Rttvar)*time.Microsecond,
+	}
+	switch {
+	case info.Unacked > 0:
+		f.Outstanding, f.Unanswered = true, info.Retransmits
+	case info.Notsent_bytes > 0: // the window is closed
+		f.Outstanding, f.Probing, f.Unanswered = true, true, uint8(unansweredProbes(info))
+	}
+	return f
+}

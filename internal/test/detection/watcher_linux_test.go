@@ -1,0 +1,334 @@
+//go:build !keepalive_portable
+
+package detection
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// noKeepalive leaves data in flight to Watcher.
+var noKeepalive = &keepalive.Dialer{Config: keepalive.Config{Disable: true}}
+
+// A loss is what Watcher.Lost was called with.
+type loss struct {
+	conn net.Conn
+	err  error
+	at   time.Time
+}
+
+// limit watches conn, and returns the losses.
+func limit(t *testing.T, conn net.Conn, unacked time.Duration) (net.Conn, chan loss) {
+	t.Helper()
+	tcptest.NeedTCPInfo(t)
+	losses := make(chan loss, 2)
+	w := keepalive.Watcher{Unacked: unacked, Lost: func(conn net.Conn, err error) { losses <- loss{conn, err, time.Now()} }}
+	watched, err := w.Watch(conn)
+	require.NoError(t, err)
+	return watched, losses
+}
+
+// assertGivenUp waits for the loss, which has to come within a time.
+func assertGivenUp(t *testing.T, conn net.Conn, losses chan loss, unacked time.Duration, since time.Time, most time.Duration) {
+	t.Helper()
+	select {
+	case l := <-losses:
+		tcptest.AssertBetween(t, since, l.at, unacked, most)
+		assert.True(t, conn == l.conn)
+		assert.True(t, keepalive.IsPeerLost(l.err))
+		assert.ErrorIs(t, l.err, syscall.ETIMEDOUT)
+		assert.ErrorContains(t, l.err, fmt.Sprintf("keepalive gave up the peer, which left data unanswered for %v: connection timed out", unacked))
+		for range 3 {
+			assert.Equal(t, l.err, tcptest.Err(conn.Read(make([]byte, 1))))
+			assert.Equal(t, l.err, tcptest.Err(conn.Write(make([]byte, 1))))
+		}
+	case <-time.After(most + 20*time.Second):
+		t.Error("was not given up")
+	}
+}
+
+// most is when a peer is given up at the latest whose last answer took no time: the
+// real retransmissions follow the data after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 s.
+func most(unacked time.Duration) time.Duration {
+	const late = 500 * time.Millisecond
+	for at := 200 * time.Millisecond; ; at = 2*at + 200*time.Millisecond {
+		if at >= unacked+unacked/8+200*time.Millisecond {
+			return at*9/8 + unacked/4 + 200*time.Millisecond + late
+		}
+	}
+}
+
+func TestUnackedGivesUpADeadPeer(t *testing.T) {
+	t.Parallel()
+	for _, unacked := range []time.Duration{time.Second, 2500 * time.Millisecond, 5 * time.Second} {
+		t.Run(unacked.String(), func(t *testing.T) {
+			t.Parallel()
+			conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+			tcptest.Exchange(t, conn, peer)
+			tcptest.AwaitAcked(t, conn, peer)
+			watched, losses := limit(t, conn, unacked)
+			netlab.MustSilence(t, peer.(*net.TCPConn))
+			since := time.Now()
+			require.NoError(t, tcptest.Write(watched))
+			assertGivenUp(t, watched, losses, unacked, since, most(unacked))
+		})
+	}
+}
+
+// Calls that are under way return the error, and what is unsent is dropped.
+func TestUnackedEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	tcptest.Exchange(t, conn, peer)
+	watched, losses := limit(t, conn, time.Second)
+	dropAll(t, peer)
+	results := make(chan error, 3)
+	go func() { results <- tcptest.Err(watched.Read(make([]byte, 1))) }()
+	go func() { results <- tcptest.Err(io.Copy(watched, zeros{})) }()
+	go func() { results <- tcptest.Err(io.Copy(io.Discard, watched)) }()
+	for range cap(results) {
+		err := <-results
+		assert.True(t, keepalive.IsPeerLost(err), "%v", err)
+		assert.ErrorContains(t, err, "keepalive gave up")
+	}
+	assert.Len(t, losses, 1)
+	assert.Equal(t, uint8(unix.BPF_TCP_CLOSE), tcptest.TCPInfo(t, conn).State)
+	assert.NoError(t, watched.Close())
+	assert.ErrorIs(t, tcptest.Err(watched.Read(make([]byte, 1))), net.ErrClosed)
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
+// A Read that waits below TLS is woken.
+func TestUnackedOverTLS(t *testing.T) {
+	t.Parallel()
+	server, client := tcptest.TLSConfigs(t)
+	dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	inner, peer := tls.Client(dialed, client), tls.Server(accepted, server)
+	go peer.Handshake()
+	require.NoError(t, inner.Handshake())
+	require.NoError(t, tcptest.Err(inner.Write([]byte("x"))))
+	require.NoError(t, tcptest.Err(peer.Read(make([]byte, 1))))
+	watched, losses := limit(t, inner, time.Second)
+	read := make(chan error, 1)
+	go func() { read <- tcptest.Err(watched.Read(make([]byte, 1))) }()
+	netlab.MustSilence(t, accepted.(*net.TCPConn))
+	since := time.Now()
+	require.NoError(t, tcptest.Err(watched.Write([]byte("x"))))
+	assertGivenUp(t, watched, losses, time.Second, since, most(time.Second))
+	assert.ErrorContains(t, <-read, "keepalive gave up")
+}
+
+// A FIN is in flight like data, and a peer that has closed its end can be lost.
+func TestUnackedOfAHalfClosedConnection(t *testing.T) {
+	t.Parallel()
+	type closeWriter interface{ CloseWrite() error }
+	for name, act := range map[string]func(conn, peer net.Conn) error{
+		"this end is closed": func(conn, peer net.Conn) error {
+			netlab.MustSilence(t, peer.(*net.TCPConn))
+			return conn.(closeWriter).CloseWrite()
+		},
+		"the peer has closed": func(conn, peer net.Conn) error {
+			peer.(closeWriter).CloseWrite()
+			tcptest.AwaitAcked(t, peer)
+			netlab.MustSilence(t, peer.(*net.TCPConn))
+			return tcptest.Write(conn)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+			tcptest.Exchange(t, conn, peer)
+			tcptest.AwaitAcked(t, conn, peer)
+			watched, losses := limit(t, conn, time.Second)
+			since := time.Now()
+			require.NoError(t, act(watched, peer))
+			assertGivenUp(t, watched, losses, time.Second, since, most(time.Second)+200*time.Millisecond)
+		})
+	}
+	t.Run("the peer answers", func(t *testing.T) {
+		t.Parallel()
+		conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+		watched, losses := limit(t, conn, time.Second)
+		require.NoError(t, watched.(closeWriter).CloseWrite())
+		assert.Equal(t, io.EOF, tcptest.Read(peer))
+		tcptest.AssertOpenUntil(t, conn, time.Now().Add(4*time.Second))
+		require.NoError(t, tcptest.Write(peer))
+		assert.NoError(t, tcptest.Read(watched))
+		assert.Empty(t, losses)
+	})
+}
+
+// A live peer that reads nothing for long, reads slowly, or pauses twice, is spared.
+func TestUnackedSparesSlowReaders(t *testing.T) {
+	t.Parallel()
+	const unacked = time.Second
+	for name, pauses := range map[string][]time.Duration{
+		"stops for long": {10 * time.Second},
+		"pauses twice":   {1500 * time.Millisecond, 1500 * time.Millisecond},
+		"reads slowly":   {time.Second, time.Second, time.Second, time.Second, time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+			watched, losses := limit(t, conn, unacked)
+			const most = 8 << 20
+			var written atomic.Int64
+			done := make(chan error, 1)
+			go func() {
+				n, err := io.Copy(watched, io.LimitReader(zeros{}, most))
+				written.Store(n)
+				watched.(interface{ CloseWrite() error }).CloseWrite()
+				done <- err
+			}()
+			for _, pause := range pauses {
+				// What a peer reads leaves the window closed, until the next pause.
+				time.Sleep(pause)
+				peer.SetDeadline(time.Now().Add(time.Minute))
+				require.NoError(t, tcptest.Err(io.CopyN(io.Discard, peer, 1<<16)))
+			}
+			rest, err := io.Copy(io.Discard, peer)
+			require.NoError(t, err)
+			require.NoError(t, <-done)
+			assert.EqualValues(t, most, rest+int64(len(pauses))<<16)
+			assert.Empty(t, losses)
+		})
+	}
+}
+
+// A peer that stops reading and then falls silent is given up once three probes of
+// the closed window are unanswered.
+func TestUnackedGivesUpASilentSlowReader(t *testing.T) {
+	t.Parallel()
+	const unacked = time.Second
+	conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	watched, losses := limit(t, conn, unacked)
+	go io.Copy(watched, zeros{})
+	tcptest.Await(t, "a closed window", func() bool {
+		info := tcptest.TCPInfo(t, conn)
+		return info.Unacked == 0 && info.Notsent_bytes > 0
+	})
+	dropAll(t, peer)
+	since := time.Now()
+	assertGivenUp(t, watched, losses, unacked, since, 20*time.Second)
+}
+
+// A peer that comes back before the last retransmission is spared, and gets all of
+// the data.
+func TestUnackedSparesAPeerThatComesBack(t *testing.T) {
+	t.Parallel()
+	const unacked = 2500 * time.Millisecond
+	conn, peer := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	tcptest.Exchange(t, conn, peer)
+	tcptest.AwaitAcked(t, conn, peer)
+	watched, losses := limit(t, conn, unacked)
+	for range 2 {
+		netlab.MustSilence(t, peer.(*net.TCPConn))
+		since := time.Now()
+		require.NoError(t, tcptest.Write(watched))
+		time.Sleep(time.Until(since.Add(2700 * time.Millisecond))) // the next one follows at 3 s
+		require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
+		require.NoError(t, tcptest.Read(peer))
+		tcptest.AwaitAcked(t, conn)
+	}
+	tcptest.AssertOpenUntil(t, conn, time.Now().Add(2*unacked))
+	assert.Empty(t, losses)
+}
+
+// An idle connection is left to keepalive.
+func TestUnackedLeavesAnIdleConnectionAlone(t *testing.T) {
+	t.Parallel()
+	conn, peer := tcptest.Pair(t, &keepalive.Dialer{Config: keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 6}}, tcptest.PlainListen(t, "tcp4"))
+	since := tcptest.Exchange(t, conn, peer)
+	tcptest.AwaitAcked(t, conn, peer)
+	watched, losses := limit(t, conn, time.Second)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	err := tcptest.Read(watched)
+	tcptest.AssertWithin(t, since, 7*time.Second, 7*time.Second*9/8+500*time.Millisecond)
+	assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+	assert.NotContains(t, err.Error(), "gave up")
+	assert.Len(t, losses, 1)
+}
+
+// Packets get lost, and a connection goes on.
+func TestUnackedSparesALossyPath(t *testing.T) {
+	t.Parallel()
+	l := netlab.NewLab(t, netlab.Rules{Loss: 0.1})
+	conn, peer := tcptest.Pair(t, tcptest.DialFunc(l.Client.Within(noKeepalive.DialContext)), l.Server.Listen(t, new(keepalive.ListenConfig), "tcp4", 0))
+	watched, losses := limit(t, conn, 3*time.Second)
+	go io.Copy(peer, peer)
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		watched.SetDeadline(time.Now().Add(time.Minute))
+		require.NoError(t, tcptest.Err(watched.Write(make([]byte, 10000))))
+		require.NoError(t, tcptest.Err(io.ReadFull(watched, make([]byte, 10000))))
+	}
+	assert.Empty(t, losses)
+}
+
+// A round trip of 2 s leaves data unanswered for as long. The peer is given up once
+// its path is gone.
+func TestUnackedOverALongPath(t *testing.T) {
+	t.Parallel()
+	netlab.NeedLab(t)
+	d := dialDistant(t, 2*time.Second, noKeepalive.Config)
+	const unacked = 3 * time.Second
+	watched, losses := limit(t, d.conn, unacked)
+	go io.Copy(d.peer, d.peer)
+	for range 3 {
+		require.NoError(t, tcptest.Write(watched))
+		require.NoError(t, tcptest.Read(watched))
+	}
+	assert.Empty(t, losses)
+	d.cut.Store(true)
+	since := time.Now()
+	require.NoError(t, tcptest.Write(watched))
+	assertGivenUp(t, watched, losses, unacked, since, time.Minute)
+}
+
+func TestUnackedThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	conn, _ := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	for _, unacked := range []time.Duration{-1, 1, time.Second - 1, 24*time.Hour + 1} {
+		_, err := (&keepalive.Watcher{Unacked: unacked}).Watch(conn)
+		assert.EqualError(t, err, fmt.Sprintf("keepalive: Unacked is %v, want 1s to 24h0m0s, or 0 for the kernel's bounds", unacked))
+	}
+	w := &keepalive.Watcher{Unacked: time.Second}
+	for _, conn := range []net.Conn{nil, (*net.TCPConn)(nil)} {
+		_, err := w.Watch(conn)
+		assert.EqualError(t, err, "keepalive: got nil, want a connection")
+	}
+	pipe, _ := net.Pipe()
+	_, err := w.Watch(pipe)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	conn.Close()
+	_, err = w.Watch(conn)
+	assert.ErrorIs(t, err, net.ErrClosed)
+
+	unixConn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@" + t.Name()})
+	require.NoError(t, err)
+	defer unixConn.Close()
+	_, err = w.Watch(unixConn)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+
+	ln := tcptest.MPTCPListen(t)
+	conn, _ = tcptest.Pair(t, tcptest.MPTCPDialer(), ln)
+	_, err = w.Watch(conn)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.ErrorContains(t, err, "the protocol of the socket is 262, want TCP")
+}

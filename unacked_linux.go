@@ -1,0 +1,122 @@
+//go:build !keepalive_portable
+
+package keepalive
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+	"weak"
+
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
+)
+
+// An unackedLimit gives up the peer of a watched connection that leaves data in
+// flight unanswered. It looks at the connection from a Write on, until nothing is
+// in flight. A nil one does nothing.
+type unackedLimit struct {
+	conn  weak.Pointer[watchedConn]
+	limit time.Duration
+
+	mu      sync.Mutex
+	timer   *time.Timer // nil while nothing is in flight
+	writing int         // calls that send
+	wrote   bool        // since the last look
+	stopped bool
+	silence policy.Silence
+}
+
+func limitUnacked(w *watchedConn, limit time.Duration) *unackedLimit {
+	return &unackedLimit{conn: weak.Make(w), limit: limit}
+}
+
+// start observes what was sent before.
+func (u *unackedLimit) start() {
+	u.enter()
+	u.leave()
+}
+
+// enter observes what a call is about to send.
+func (u *unackedLimit) enter() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.writing++
+	if u.timer == nil && !u.stopped {
+		u.silence.Start(time.Now())
+		u.timer = time.AfterFunc(u.limit/8, u.look)
+	}
+}
+
+// leave ends what enter began. What was sent may still be in flight.
+func (u *unackedLimit) leave() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.writing--
+	u.wrote = true
+}
+
+func (u *unackedLimit) stop() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stopped = true
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+}
+
+// look asks the kernel what is in flight, once.
+func (u *unackedLimit) look() {
+	w := u.conn.Value()
+	if w == nil {
+		return
+	}
+	u.mu.Lock()
+	u.wrote = false // the kernel has what was written before
+	u.mu.Unlock()
+	flight, open := w.flight()
+	u.mu.Lock()
+	lost := open && u.silence.Observe(time.Now(), flight, u.limit)
+	switch {
+	case u.stopped:
+	case !open || !flight.Outstanding && u.writing == 0 && !u.wrote:
+		u.timer = nil
+	default:
+		u.timer.Reset(u.limit / 8)
+	}
+	u.mu.Unlock()
+	if lost {
+		w.giveUp(u.limit)
+	}
+}
+
+func (w *watchedConn) flight() (flight policy.Flight, open bool) {
+	sockopt.RawControl(w.rc, func(fd uintptr) (err error) {
+		flight, open, err = policy.ReadFlight(fd)
+		return err
+	})
+	return flight, open
+}
+
+// giveUp ends the connection as the kernel does that gives its peer up.
+func (w *watchedConn) giveUp(limit time.Duration) {
+	w.socket.end(func(conns []*watchedConn) error {
+		if err := sockopt.RawControl(w.rc, sockopt.Disconnect); err != nil {
+			return nil // it was closed, or else the next look tries again
+		}
+		for _, w := range conns {
+			w.connecting = false // what was in flight had been connected
+		}
+		return w.readError(fmt.Errorf("keepalive gave up the peer, which left data unanswered for %v: %w", limit, syscall.ETIMEDOUT))
+	})
+}
