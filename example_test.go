@@ -109,6 +109,22 @@ func ExampleWatch() {
 	defer conn.Close()
 }
 
+func ExampleWatcher() {
+	conn, err := net.Dial("tcp", "primary.example:5432")
+	if err != nil {
+		log.Fatal(err)
+	}
+	w := &keepalive.Watcher{
+		Unacked: 20 * time.Second,
+		Lost:    func(conn net.Conn, err error) { log.Print(conn.RemoteAddr(), ": ", err) },
+	}
+	watched, err := w.Watch(conn)
+	if err != nil {
+		log.Fatal(err) // conn is open and as it was
+	}
+	defer watched.Close()
+}
+
 // A function that takes a *net.Dialer.
 func ExampleConfig_NetDialer() {
 	policy := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}

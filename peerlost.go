@@ -11,8 +11,8 @@ import (
 )
 
 // IsPeerLost reports whether err, from a Read or Write, means that the kernel
-// has given the peer up, because probes or data went unanswered for as long as
-// the policy allows. It is true for ETIMEDOUT, for the ICMP errors that Linux
+// or a [Watcher] has given the peer up, because probes or data went unanswered
+// for as long as it allows. It is true for ETIMEDOUT, for the ICMP errors that Linux
 // returns in its place (docs/kernel.md#icmp-errors), and for ENOTCONN from
 // reading an MPTCP connection. It looks inside wrapped errors. In joined errors
 // one match suffices.

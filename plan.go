@@ -25,7 +25,8 @@ type Target struct {
 
 	// Unacked sets UserTimeout, which closes connections to live peers that
 	// read slowly or pause: see [Config.UserTimeout]. Set SlowReads as well
-	// where the kernel has MaxRTO.
+	// where the kernel has MaxRTO, or else leave Unacked false and use
+	// [Watcher], if the connections can be wrapped.
 	//
 	// Unacked bounds the time until a peer that dies with data in flight is
 	// noticed, counted from the first retransmission. Without Unacked that

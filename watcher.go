@@ -19,11 +19,11 @@ type Watcher struct {
 	// It should be several times the round trip.
 	//
 	// The time runs from the first unanswered retransmission that a check
-	// finds. At least three have to be unanswered, and one of them sent at
-	// the end of the time. So a silent peer is given up within 5/4 Unacked
-	// and a retransmission timeout, which may have doubled up to Unacked by
-	// then. While the window is closed that may take two more steps of the
-	// backoff, of up to 120 s each.
+	// finds, and ends with one. So a silent peer is given up within 5/4
+	// Unacked and a retransmission timeout, which may have doubled up to
+	// Unacked by then. At least three have to be unanswered: on a slow path
+	// that takes 7 times its first timeout. While the window is closed it
+	// may take two more steps of the backoff, of up to 120 s each.
 	//
 	// A peer that answers zero-window probes is spared, however long it does
 	// not read. The time for which this machine or process was paused does

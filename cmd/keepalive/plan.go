@@ -36,7 +36,8 @@ shows timers that are on time. Plan changes nothing.
 --idle-limit is the idle timeout of a firewall, NAT or balancer on the path.
 --unacked sets the user timeout, which gives up live peers too: those that read
 slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
-instead, which needs Linux 6.15.`,
+instead, which needs Linux 6.15. A Go program on an older kernel has
+keepalive.Watcher, which spares them too.`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: noArgs,
