@@ -115,7 +115,7 @@ func (w *watchedConn) giveUp(limit time.Duration) {
 			return nil // it was closed, or else the next look tries again
 		}
 		for _, w := range conns {
-			w.connecting = false // what was in flight had been connected
+			w.connecting.Store(false) // the round-trip time is gone
 		}
 		return w.readError(fmt.Errorf("keepalive gave up the peer, which left data unanswered for %v: %w", limit, syscall.ETIMEDOUT))
 	})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 type watchedConn struct {
@@ -12,7 +13,7 @@ type watchedConn struct {
 	lost  func(error)
 	waits bool // for other calls, since nothing but the kernel blocks them
 
-	connecting bool // when it was watched, as TCP Fast Open leaves it
+	connecting atomic.Bool // when it was watched, as TCP Fast Open leaves it
 
 	registration               // with the kernel
 	unacked      *unackedLimit // nil for none
@@ -29,7 +30,8 @@ func watch(conn net.Conn, lost func(error)) *watchedConn {
 	if lost == nil {
 		lost = func(error) {}
 	}
-	w := &watchedConn{Conn: conn, lost: lost, connecting: !wasEstablished(conn)}
+	w := &watchedConn{Conn: conn, lost: lost}
+	w.connecting.Store(!wasEstablished(conn))
 	w.changed.L = &w.mu
 	// A type that embeds one may block for reasons of its own.
 	if socket, ok := conn.(*net.TCPConn); ok {
@@ -146,7 +148,7 @@ func (w *watchedConn) endCopy(early bool, err error) error {
 // isLoss reports whether err means that the peer is lost, which a failed connect
 // does not.
 func (w *watchedConn) isLoss(err error) bool {
-	return IsPeerLost(err) && !(w.connecting && !wasEstablished(w.Conn))
+	return IsPeerLost(err) && !(w.connecting.Load() && !wasEstablished(w.Conn))
 }
 
 // replace returns the error that ended the connection, if it is known, in place of
