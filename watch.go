@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Watch returns a connection that calls lost when the peer of conn is lost, as
-// [IsPeerLost] reports. Read and Write return the error from then on.
+// Watch returns a connection that calls lost once when the peer of conn is lost,
+// as [IsPeerLost] reports. Read and Write return the error from then on. Data that
+// had arrived can still be read. After Close, calls return [net.ErrClosed].
 //
-// On Linux lost is called when the kernel gives the peer up, whether or not
-// anybody reads. It is called once, by a Read or Write that is under way before
-// that returns, or in a goroutine of its own. It may be nil, close the connection,
-// or wait for other calls. Data that had arrived can still be read. After Close,
-// calls return [net.ErrClosed].
+// On Linux the kernel tells of a loss when it happens. lost is called by a Read or
+// Write that is under way, before that returns, or in a goroutine of its own. It
+// may be nil, close the connection, or wait for other calls. A reset is kept too.
+// A read by way of SyscallConn or NetConn may return io.EOF instead.
 //
-// Elsewhere, and where [Watcher.Watch] returns an error, a Read or Write has to
-// find the loss, and a concurrent one may return io.EOF or EPIPE.
+// Elsewhere, and where [Watcher.Watch] returns an error, a Read or Write finds the
+// loss. A concurrent one may return io.EOF or EPIPE.
 //
-// Who reads past the result, by SyscallConn or NetConn, may find io.EOF in place
-// of the error. The result has SyscallConn, CloseWrite and ConnectionState if conn
-// has them, but another type: put TLS around it, not inside.
+// Splice and sendfile work as with conn. The result has SyscallConn, CloseWrite
+// and ConnectionState if conn has them, but another type: put TLS around it, not
+// inside.
 func Watch(conn net.Conn, lost func(error)) net.Conn {
 	if conn == nil {
 		return nil
