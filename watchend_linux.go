@@ -1,0 +1,119 @@
+//go:build !keepalive_portable
+
+package keepalive
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
+)
+
+func (w *watchedConn) hearEnd(hasError bool) { w.socket.hearEnd(hasError) }
+
+// hearEnd takes the error that has ended the socket, but leaves it to a call that
+// the kernel is about to return it to.
+func (s *watchedSocketEntry) hearEnd(hasError bool) {
+	s.end(func(conns []*watchedConn) error {
+		if !hasError || leaveToCalls(conns) {
+			return nil
+		}
+		return takeEnd(conns)
+	})
+}
+
+// end makes the error that find returns that of all connections, which no call of
+// theirs returns before.
+func (s *watchedSocketEntry) end(find func(conns []*watchedConn) error) {
+	conns := endPoll.watched(s)
+	for _, w := range conns {
+		w.mu.Lock()
+	}
+	err := knownEnd(conns)
+	if err == nil {
+		err = find(conns)
+	}
+	tell := noteEnds(conns, err)
+	for _, w := range conns {
+		w.mu.Unlock()
+	}
+	for _, tell := range tell {
+		go tell()
+	}
+}
+
+// isReset reports whether err means that the peer has reset the connection. It is
+// kept whoever has found it: otherwise it would depend on that what comes next.
+func (w *watchedConn) isReset(err error) bool {
+	return w.socket != nil && errors.Is(err, syscall.ECONNRESET) && isClosed(w.Conn)
+}
+
+func knownEnd(conns []*watchedConn) error {
+	for _, w := range conns {
+		if w.err != nil {
+			return w.err
+		}
+	}
+	return nil
+}
+
+func leaveToCalls(conns []*watchedConn) bool {
+	for _, w := range conns {
+		if w.waits && w.inFlight > 0 {
+			w.missed = true
+			return true
+		}
+	}
+	return false
+}
+
+// takeEnd returns the error as a Read would, or nil.
+func takeEnd(conns []*watchedConn) error {
+	for _, w := range conns {
+		var errno syscall.Errno
+		err := sockopt.RawControl(w.rc, func(fd uintptr) error {
+			errno = policy.TakeEnd(fd)
+			return nil
+		})
+		if err == nil && errno != 0 {
+			return w.readError(os.NewSyscallError("read", errno))
+		}
+	}
+	return nil
+}
+
+// readError returns err as a Read would.
+func (w *watchedConn) readError(err error) error {
+	return &net.OpError{Op: "read", Net: "tcp", Source: w.LocalAddr(), Addr: w.RemoteAddr(), Err: err}
+}
+
+func noteEnds(conns []*watchedConn, err error) (tell []func()) {
+	if err == nil {
+		return nil
+	}
+	for _, w := range conns {
+		if f := w.noteEnd(err); f != nil {
+			tell = append(tell, f)
+		}
+	}
+	return tell
+}
+
+// spread tells the other connections around the socket of w, of which only one is
+// told by the kernel.
+func (w *watchedConn) spread(err error) {
+	if w.socket == nil {
+		return
+	}
+	for _, other := range endPoll.watched(w.socket) {
+		other.mu.Lock()
+		tell := other.noteEnd(err)
+		other.mu.Unlock()
+		if tell != nil {
+			go tell()
+		}
+	}
+}
