@@ -32,7 +32,7 @@ func limitUnacked(w *watchedConn, limit time.Duration) *unackedLimit {
 	return &unackedLimit{conn: weak.Make(w), limit: limit}
 }
 
-// start observes what was sent before.
+// start observes what was sent before, or is sent by a call that may take long.
 func (u *unackedLimit) start() {
 	u.enter()
 	u.leave()
@@ -86,7 +86,7 @@ func (u *unackedLimit) look() {
 	u.mu.Unlock()
 	flight, open := w.flight()
 	u.mu.Lock()
-	lost := open && u.silence.Observe(time.Now(), flight, u.limit)
+	lost := open && u.silence.Observe(time.Now(), flight, u.limit) && !u.stopped
 	switch {
 	case u.stopped:
 	case !open || !flight.Outstanding && u.writing == 0 && !u.wrote:

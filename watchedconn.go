@@ -42,6 +42,9 @@ func watch(conn net.Conn, lost func(error)) *watchedConn {
 
 func (w *watchedConn) Read(b []byte) (int, error) {
 	early := w.begin()
+	if !w.waits {
+		w.unacked.start() // Read of TLS begins the handshake
+	}
 	n, err := w.Conn.Read(b)
 	return n, w.end(early, err)
 }
@@ -68,6 +71,9 @@ func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 // WriteTo ends without an error at io.EOF, which is none after a loss.
 func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
 	early := w.beginCopy()
+	if !w.waits {
+		w.unacked.start()
+	}
 	n, err := io.Copy(to, w.Conn)
 	return n, w.endCopy(early, err)
 }

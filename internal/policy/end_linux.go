@@ -3,10 +3,9 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
-
-	"errors"
 
 	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 	"golang.org/x/sys/unix"

@@ -19,8 +19,8 @@ func ReadFlight(fd uintptr) (f Flight, open bool, err error) {
 	switch info.State {
 	case 0, unix.BPF_TCP_CLOSE:
 		return Flight{}, false, nil
-	case unix.BPF_TCP_SYN_SENT: // with TCP Fast Open: nobody was there yet
-		return Flight{}, true, nil
+	case unix.BPF_TCP_SYN_SENT: // with TCP Fast Open: a peer that has never answered
+		return Flight{Outstanding: true}, true, nil
 	}
 	return flightOf(&info), true, nil
 }

@@ -135,6 +135,21 @@ func TestUnackedOverTLS(t *testing.T) {
 	assert.ErrorContains(t, <-read, "keepalive gave up")
 }
 
+// A handshake that a Read begins is data in flight.
+func TestUnackedOfAHandshake(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	tcptest.Exchange(t, dialed, accepted)
+	tcptest.AwaitAcked(t, dialed, accepted)
+	netlab.MustSilence(t, accepted.(*net.TCPConn))
+	watched, losses := limit(t, tls.Client(dialed, &tls.Config{InsecureSkipVerify: true}), time.Second)
+	time.Sleep(500 * time.Millisecond) // by now nothing is looked at
+	since := time.Now()
+	assert.ErrorContains(t, tcptest.Read(watched), "keepalive gave up")
+	assert.Len(t, losses, 1)
+	tcptest.AssertWithin(t, since, time.Second, most(time.Second))
+}
+
 // A FIN is in flight like data, and a peer that has closed its end can be lost.
 func TestUnackedOfAHalfClosedConnection(t *testing.T) {
 	t.Parallel()
