@@ -3,11 +3,14 @@
 package detection
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -264,6 +267,54 @@ func TestUnackedSparesAPeerThatComesBack(t *testing.T) {
 	}
 	tcptest.AssertOpenUntil(t, conn, time.Now().Add(2*unacked))
 	assert.Empty(t, losses)
+}
+
+// addressOfPeer is where a child process connects to.
+const addressOfPeer = "KEEPALIVE_TEST_ADDRESS"
+
+// A process that is stopped while its peer is silent gives up no peer that is back
+// when it goes on, however long it was stopped.
+func TestUnackedOfAStoppedProcess(t *testing.T) {
+	if address := os.Getenv(addressOfPeer); address != "" {
+		writeAndRead(t, address)
+		return
+	}
+	t.Parallel()
+	tcptest.NeedTCPInfo(t)
+	ln := tcptest.PlainListen(t, "tcp4")
+	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	child.Env = append(os.Environ(), addressOfPeer+"="+ln.Addr().String())
+	var output bytes.Buffer
+	child.Stdout, child.Stderr = &output, &output
+	stdin, err := child.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	defer child.Process.Kill()
+	peer := tcptest.Accept(t, ln)
+	require.NoError(t, tcptest.Read(peer))
+	tcptest.AwaitAcked(t, peer)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	since := time.Now()
+	require.NoError(t, tcptest.Err(stdin.Write([]byte("go on"))))
+	time.Sleep(time.Until(since.Add(700 * time.Millisecond))) // it has seen a retransmission
+	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
+	time.Sleep(time.Until(since.Add(4 * time.Second))) // of which more follow until 3.2 s
+	require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
+	require.NoError(t, child.Process.Signal(syscall.SIGCONT))
+	assert.NoError(t, tcptest.Read(peer))
+	assert.NoError(t, tcptest.Write(peer))
+	assert.NoError(t, child.Wait(), "%s", &output)
+}
+
+// writeAndRead is what the child process does, which Unacked must not disturb.
+func writeAndRead(t *testing.T, address string) {
+	conn, err := noKeepalive.Dial("tcp4", address)
+	require.NoError(t, err)
+	watched, _ := limit(t, conn, time.Second)
+	require.NoError(t, tcptest.Write(watched))
+	require.NoError(t, tcptest.Err(os.Stdin.Read(make([]byte, 1))))
+	require.NoError(t, tcptest.Write(watched))
+	require.NoError(t, tcptest.Read(watched))
 }
 
 // An idle connection is left to keepalive.
