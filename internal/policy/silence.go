@@ -33,7 +33,7 @@ func (s *Silence) Start(now time.Time) { *s = Silence{observed: now} }
 // Observe notes what is in flight. It returns true once the peer has been silent
 // for limit. Between two calls limit/2 may pass at most.
 func (s *Silence) Observe(now time.Time, f Flight, limit time.Duration) bool {
-	paused := now.Sub(s.observed) > limit/2
+	gap := now.Sub(s.observed)
 	s.observed = now
 	if !f.Outstanding {
 		s.Start(now)
@@ -51,13 +51,23 @@ func (s *Silence) Observe(now time.Time, f Flight, limit time.Duration) bool {
 	case f.Unanswered == 0:
 		s.since, s.count, s.answered = time.Time{}, 0, 0
 		return false
-	case s.since.IsZero() || paused:
+	case s.since.IsZero():
 		s.since, s.asked = now, now
 	case heard:
 		s.since, s.asked, s.answered = now, now, f.Unanswered
+	case gap > limit/2:
+		s.pause(gap, limit)
 	case f.Unanswered != s.count:
 		s.asked = now
 	}
 	s.count = f.Unanswered
 	return s.asked.Sub(s.since) >= limit && s.count-s.answered >= enough && now.Sub(s.asked) >= f.Timeout
+}
+
+// pause leaves out a time for which nothing was observed. A retransmission has to
+// follow it.
+func (s *Silence) pause(gap, limit time.Duration) {
+	silent := min(s.asked.Sub(s.since), limit-1)
+	s.since = s.since.Add(gap)
+	s.asked = s.since.Add(silent)
 }

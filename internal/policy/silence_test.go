@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const limit = 8 * time.Second
@@ -93,8 +94,8 @@ func TestSilenceAfterKeepalive(t *testing.T) {
 	assert.Equal(t, 22, p.untilLost(t, 3, 7, 21), "three more")
 }
 
-// A machine that was paused counts anew. It is enough that one retransmission was
-// unanswered since.
+// The time for which a machine was paused does not count, and a retransmission has
+// to be unanswered after it.
 func TestSilenceOfAPausedMachine(t *testing.T) {
 	p := newPeerOf()
 	p.flight.Unanswered = 6
@@ -111,6 +112,31 @@ func TestSilenceOfAPausedMachine(t *testing.T) {
 	p.flight.Unanswered++
 	assert.False(t, p.look(10*time.Minute))
 	assert.Equal(t, 10, p.untilLost(t, 9))
+
+	p = newPeerOf()
+	p.flight.Timeout = 2 * time.Second
+	for range 10 {
+		p.flight.Unanswered++
+		assert.False(t, p.look(time.Second))
+	}
+	assert.False(t, p.look(time.Minute), "just before the end")
+	assert.Equal(t, 4, p.untilLost(t, 2), "another one")
+
+	p = newPeerOf()
+	for lost, looks := false, 1; !lost; looks++ { // a machine that is paused at every third
+		require.Less(t, looks, 100)
+		switch looks % 3 {
+		case 0:
+			assert.False(t, p.look(5*time.Second))
+		case 1:
+			p.flight.Unanswered++
+			assert.False(t, p.look(time.Second))
+		default:
+			if lost = p.look(time.Second); lost {
+				assert.Equal(t, 14, looks)
+			}
+		}
+	}
 }
 
 // An answer may be on its way for as long as a round trip takes.
