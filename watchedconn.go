@@ -189,25 +189,6 @@ func (w *watchedConn) noteReturned(err error, isLoss bool) {
 	}
 }
 
-// noteEnd makes err, which no call of w has returned, what all calls return. tell calls
-// lost, if that has to be called. mu is held now, but not for tell.
-func (w *watchedConn) noteEnd(err error) (tell func()) {
-	if w.err != nil {
-		return nil
-	}
-	w.err = err
-	w.changed.Broadcast()
-	if !w.isLoss(err) {
-		return nil
-	}
-	told := make(chan struct{})
-	w.told = told
-	return func() {
-		defer close(told)
-		w.lost(err)
-	}
-}
-
 // isClosed reports whether the kernel is known to hold conn open no longer.
 func isClosed(conn net.Conn) bool {
 	s, err := Stat(conn)

@@ -102,6 +102,25 @@ func noteEnds(conns []*watchedConn, err error) (tell []func()) {
 	return tell
 }
 
+// noteEnd makes err, which no call of w has returned, what all calls return. tell calls
+// lost, if that has to be called. mu is held now, but not for tell.
+func (w *watchedConn) noteEnd(err error) (tell func()) {
+	if w.err != nil {
+		return nil
+	}
+	w.err = err
+	w.changed.Broadcast()
+	if !w.isLoss(err) {
+		return nil
+	}
+	told := make(chan struct{})
+	w.told = told
+	return func() {
+		defer close(told)
+		w.lost(err)
+	}
+}
+
 // spread tells the other connections around the socket of w, of which only one is
 // told by the kernel.
 func (w *watchedConn) spread(err error) {

@@ -12,14 +12,14 @@ import (
 // A registration is empty where only Read and Write tell of a loss.
 type registration struct{}
 
-func (w *watchedConn) register() error {
+func (registration) register() error {
 	return fmt.Errorf("keepalive: losses that nobody reads on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-func (w *watchedConn) unregister()        {}
-func (w *watchedConn) hearEnd(bool)       {}
-func (w *watchedConn) isReset(error) bool { return false }
-func (w *watchedConn) spread(error)       {}
+func (registration) unregister()        {}
+func (registration) hearEnd(bool)       {}
+func (registration) isReset(error) bool { return false }
+func (registration) spread(error)       {}
 
 // An unackedLimit is kept on Linux alone.
 type unackedLimit struct{}
