@@ -2,7 +2,6 @@ package keepalive
 
 import (
 	"math"
-	"math/bits"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
@@ -77,21 +76,9 @@ func (c Config) UnackedTime() (d time.Duration, ok bool) {
 	if c.MaxRTO != 0 {
 		maxRTO = wholeMilliseconds(c.MaxRTO)
 	}
-	return modelTimeout(retries, maxRTO), true
+	return policy.ModelTimeout(retries, maxRTO), true
 }
 
 func wholeMilliseconds(d time.Duration) time.Duration {
 	return time.Duration(policy.RoundUp(d, time.Millisecond)) * time.Millisecond
-}
-
-// modelTimeout is tcp_model_timeout with TCP_RTO_MIN for rto_base, as it is
-// called for a connection that is established.
-func modelTimeout(retries int, maxRTO time.Duration) time.Duration {
-	const rtoMin = 200 * time.Millisecond
-	maxRTO = min(max(maxRTO, time.Second), 120*time.Second) // all that a socket accepts
-	doublings := bits.Len64(uint64(maxRTO/rtoMin)) - 1
-	if retries <= doublings {
-		return (2<<retries - 1) * rtoMin
-	}
-	return (2<<doublings-1)*rtoMin + time.Duration(retries-doublings)*maxRTO
 }

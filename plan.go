@@ -106,7 +106,7 @@ func mostRetransmissions() int {
 // lastRetransmission is when data to a dead peer is given up at the latest, by
 // timers that are not late.
 func lastRetransmission(retries int, maxRTO time.Duration) time.Duration {
-	return modelTimeout(retries, maxRTO) + maxRTO
+	return policy.ModelTimeout(retries, maxRTO) + maxRTO
 }
 
 // longestMaxRTO returns the longest MaxRTO with which data in flight is given

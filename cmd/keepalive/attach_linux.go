@@ -160,7 +160,7 @@ func (a *attachCommand) describe(ctx context.Context, group *cgroup.Group) error
 	for _, pid := range pids {
 		members[pid] = true
 	}
-	f, err := sockets.Find()
+	f, err := a.setCommand.finding.find(a.setCommand.stderr)
 	if err != nil {
 		return err
 	}

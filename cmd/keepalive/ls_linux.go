@@ -85,10 +85,12 @@ its own are read since Linux 6.9, before that reported.`,
   keepalive ls --suspect --watch 1s`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return l.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+			l.stderr = c.ErrOrStderr()
+			return l.run(c.Context(), c.OutOrStdout())
 		},
 	}
 	l.selection.addFlags(c)
+	l.finding.addFlags(c)
 	c.Flags().BoolVar(&l.json, "json", false, "print a JSON object for each socket")
 	c.Flags().Var((*durationFlag)(&l.watch), "watch", "repeat every `INTERVAL`, on a terminal in place")
 	return c
@@ -106,11 +108,13 @@ const prometheus = `    keepalive ls --json | jq -r 'select(.heard != null) | .p
 // ls are the flags of the command.
 type ls struct {
 	selection selection
+	finding   finding
 	json      bool
 	watch     time.Duration
+	stderr    io.Writer
 }
 
-func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
+func (l *ls) run(ctx context.Context, stdout io.Writer) error {
 	switch {
 	case l.json && l.watch != 0:
 		return usageError{errors.New("--json and --watch exclude each other, want one of them")}
@@ -119,7 +123,7 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 	case l.watch > 0:
 		return l.watchTable(ctx, stdout)
 	case l.json:
-		return l.printJSON(ctx, stdout, stderr)
+		return l.printJSON(ctx, stdout)
 	}
 	out := term.New(stdout)
 	lines, notes, err := l.table(ctx, out)
@@ -129,14 +133,14 @@ func (l *ls) run(ctx context.Context, stdout, stderr io.Writer) error {
 	return err
 }
 
-func (l *ls) printJSON(ctx context.Context, stdout, stderr io.Writer) error {
+func (l *ls) printJSON(ctx context.Context, stdout io.Writer) error {
 	w := bufio.NewWriterSize(stdout, 64<<10)
 	notes, result := l.find(ctx, func(s *sockets.Socket) error { return printSocket(w, s) })
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, line := range notes {
-		fmt.Fprintln(stderr, line)
+		fmt.Fprintln(l.stderr, line)
 	}
 	return result
 }
@@ -159,7 +163,7 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, notes []string,
 // find visits the selected sockets. It returns lines about what was not found or
 // could not be seen, and the result.
 func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes []string, result error) {
-	f, err := sockets.Find()
+	f, err := l.finding.find(l.stderr)
 	if err != nil {
 		return nil, err
 	}

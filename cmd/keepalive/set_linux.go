@@ -70,6 +70,7 @@ ls does.`,
 		},
 	}
 	s.selection.addFlags(c)
+	s.finding.addFlags(c)
 	c.Flags().BoolVar(&s.dryRun, "dry-run", false, "print what would be set, and set nothing")
 	return c
 }
@@ -77,6 +78,7 @@ ls does.`,
 // setCommand sets the policy of the selected sockets.
 type setCommand struct {
 	selection selection
+	finding   finding
 	change    change
 	dryRun    bool
 	guarded   bool // connections to come hold the policy whatever happens
@@ -102,7 +104,7 @@ func (s *setCommand) run(ctx context.Context) error {
 	if s.selection.isEmpty() {
 		return usageError{errors.New("every socket is selected, want a flag that says which, such as --pid, --command or --remote")}
 	}
-	f, err := sockets.Find()
+	f, err := s.finding.find(s.stderr)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func Stat(fd uintptr) (Status, error) {
 	if err := sockopt.TCPInfo(fd, &info); err != nil {
 		return Status{}, explain(fd, err)
 	}
-	return statusOf(&info), nil
+	return StatusOf(&info), nil
 }
 
 // GaveUp reports whether the kernel has closed the connection fd with probes or
@@ -46,9 +46,10 @@ func WasEstablished(fd uintptr) bool {
 	return sockopt.TCPInfo(fd, &info) != nil || info.Rtt != 0
 }
 
-// statusOf returns the zero Status of a closed connection: the rest of its
-// TCP_INFO is left over, or wiped, and then MPTCP's times count from boot.
-func statusOf(info *unix.TCPInfo) Status {
+// StatusOf returns what TCP_INFO says. It is the zero Status for a closed
+// connection: the rest of its TCP_INFO is left over, or wiped, and then MPTCP's
+// times count from boot.
+func StatusOf(info *unix.TCPInfo) Status {
 	if info.State == 0 || info.State == unix.BPF_TCP_CLOSE {
 		return Status{}
 	}

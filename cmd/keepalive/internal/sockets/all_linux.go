@@ -11,27 +11,28 @@ import (
 const batchSize = 256
 
 // All yields the TCP sockets that one of the wanted processes holds, in the order
-// of their processes. The others are left alone. They are read on all processors
-// and closed again: neither Get nor Apply works on them. The Socket is the
-// caller's.
+// of their processes. The others are left alone. Neither Get nor Apply works on
+// them. The Socket is the caller's.
 func (f *Found) All(wanted func(Process) bool) iter.Seq[*Socket] {
-	return func(yield func(*Socket) bool) {
-		indexes := f.heldBy(wanted)
-		var workers sync.WaitGroup
-		defer workers.Wait()
-		stop := make(chan struct{})
-		defer close(stop)
-		batches := make([]chan []Socket, runtime.GOMAXPROCS(0))
-		for i := range batches {
-			batches[i] = make(chan []Socket)
-			workers.Go(func() { f.readBatches(indexes, i, len(batches), batches[i], stop) })
-		}
-		for i := 0; i*batchSize < len(indexes); i++ {
-			batch := <-batches[i%len(batches)]
-			for j := range batch {
-				if !yield(&batch[j]) {
-					return
-				}
+	return func(yield func(*Socket) bool) { f.source.read(f, f.heldBy(wanted), yield) }
+}
+
+// read implements [source]. It reads on all processors.
+func (descriptors) read(f *Found, indexes []int32, yield func(*Socket) bool) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	stop := make(chan struct{})
+	defer close(stop)
+	batches := make([]chan []Socket, runtime.GOMAXPROCS(0))
+	for i := range batches {
+		batches[i] = make(chan []Socket)
+		workers.Go(func() { f.readBatches(indexes, i, len(batches), batches[i], stop) })
+	}
+	for i := 0; i*batchSize < len(indexes); i++ {
+		batch := <-batches[i%len(batches)]
+		for j := range batch {
+			if !yield(&batch[j]) {
+				return
 			}
 		}
 	}

@@ -51,7 +51,7 @@ func TestAll(t *testing.T) {
 	cmd, want := holder(t, 3*batchSize)
 	var got []netip.AddrPort
 	require.Eventually(t, func() bool {
-		f, err := Find()
+		f, err := Find(ByDescriptor)
 		require.NoError(t, err)
 		defer f.Close()
 		got = nil
@@ -75,7 +75,7 @@ func TestAll(t *testing.T) {
 func TestVanished(t *testing.T) {
 	t.Parallel()
 	cmd, _ := holder(t, 1)
-	f, err := Find()
+	f, err := Find(ByDescriptor)
 	require.NoError(t, err)
 	defer f.Close()
 	index := -1
@@ -90,10 +90,10 @@ func TestVanished(t *testing.T) {
 	assert.Equal(t, 1, visited)
 
 	// A descriptor that leads to another socket now.
-	f.refs[f.sockets[index]].inode += 1 << 40
+	f.refs[f.sockets[index]].inode ^= 1 << 31
 	r.Read(index, func(*Socket) { visited++ })
 	assert.Equal(t, 1, visited)
-	f.refs[f.sockets[index]].inode -= 1 << 40
+	f.refs[f.sockets[index]].inode ^= 1 << 31
 
 	require.NoError(t, cmd.Process.Kill())
 	cmd.Wait()

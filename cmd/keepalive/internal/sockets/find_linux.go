@@ -1,7 +1,8 @@
-// Package sockets reaches the TCP sockets that other processes hold. It
-// duplicates a descriptor with pidfd_getfd(2), asks and sets what is wanted, and
-// closes it. The process is not stopped and nothing of its data is read. The
-// flags of the descriptor, which the process shares, stay as they are.
+// Package sockets reaches the TCP sockets that other processes hold. It lists them
+// with an iterator of eBPF, or with /proc and pidfd_getfd(2): see [Reading]. To
+// change a socket it duplicates a descriptor with pidfd_getfd, asks and sets what
+// is wanted, and closes it. The process is not stopped and nothing of its data is
+// read. The flags of the descriptor, which the process shares, stay as they are.
 package sockets
 
 import (
@@ -19,6 +20,8 @@ type Found struct {
 	sockets []int32 // the first ref of each, by table and descriptor
 	tables  []table
 
+	source     source
+	fallback   error // why source is not the iterator
 	namespaces *namespaces
 	census     *census
 
@@ -28,9 +31,10 @@ type Found struct {
 
 // A ref is a descriptor of a socket.
 type ref struct {
-	inode uint64
-	table int32 // index into Found.tables
-	fd    int32
+	inode  uint32
+	table  int32 // index into Found.tables
+	fd     int32
+	record int32 // of the iterator
 }
 
 // A table is a table of descriptors that has sockets.
@@ -77,7 +81,7 @@ func printable(name string) string {
 
 // Find lists the sockets. It opens none of them. Close what it returns. It
 // returns an error where /proc does not show the processes of this PID namespace.
-func Find() (*Found, error) {
+func Find(reading Reading) (*Found, error) {
 	if err := checkProc("/proc"); err != nil {
 		return nil, err
 	}
@@ -86,37 +90,44 @@ func Find() (*Found, error) {
 		return nil, err
 	}
 	f := &Found{namespaces: newNamespaces()}
+	if f.source, f.fallback, err = newSource(reading); err != nil {
+		return nil, err
+	}
 	f.census = newCensus(f.namespaces, pids)
-	f.walk(pids)
+	if err := f.list(); err != nil {
+		f.Close()
+		return nil, err
+	}
 	if f.census.compare(f) > 0 {
 		// A process may have passed sockets on to one that was new, or that had
 		// been looked into already.
-		if pids, err = processes(); err != nil {
+		if err := f.list(); err != nil {
 			f.Close()
 			return nil, err
 		}
-		f.walk(pids)
 		f.census.compare(f)
 	}
 	return f, nil
 }
 
-// walk lists the sockets of processes.
-func (f *Found) walk(pids []int) {
+// list lists the sockets of processes.
+func (f *Found) list() error {
 	f.refs, f.sockets, f.tables, f.refusals = nil, nil, nil, nil
-	for _, pid := range pids {
-		if err := f.add(pid); err != nil && !isGone(err) {
-			f.refusals = append(f.refusals, explain(pid, err))
-		}
+	if err := f.source.list(f); err != nil {
+		return err
 	}
 	f.group()
+	return nil
 }
 
 // group finds the descriptors of one socket, such as those of a server and the
 // children that it forked.
 func (f *Found) group() {
 	slices.SortFunc(f.refs, func(a, b ref) int {
-		return cmp.Or(cmp.Compare(a.inode, b.inode), compareHolders(a, b))
+		if a.inode != b.inode {
+			return cmp.Compare(a.inode, b.inode)
+		}
+		return compareHolders(a, b)
 	})
 	for i := range f.refs {
 		if i == 0 || f.refs[i-1].inode != f.refs[i].inode {
@@ -127,11 +138,17 @@ func (f *Found) group() {
 }
 
 func compareHolders(a, b ref) int {
-	return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.fd, b.fd))
+	if a.table != b.table {
+		return cmp.Compare(a.table, b.table)
+	}
+	return cmp.Compare(a.fd, b.fd)
 }
 
-// Close closes the namespaces that were opened.
-func (f *Found) Close() { f.namespaces.close() }
+// Close closes what was opened.
+func (f *Found) Close() {
+	f.source.close()
+	f.namespaces.close()
+}
 
 // Refusals returns the processes that the caller may not look into, as far as
 // that has turned out.

@@ -77,9 +77,9 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 
 // connectingTo returns the address that a socket connects to, which
 // getpeername(2) does not tell. It is zero where it can't be found out.
-func (r *Reader) connectingTo(s *Socket, inode uint64) netip.AddrPort {
+func (r *Reader) connectingTo(s *Socket, inode uint32) netip.AddrPort {
 	if remotes, ok := r.remotes[s.namespace]; ok && r.cached {
-		return remotes[uint32(inode)]
+		return remotes[inode]
 	}
 	remotes := make(map[uint32]netip.AddrPort)
 	s.namespace.do(func() error {
@@ -89,7 +89,7 @@ func (r *Reader) connectingTo(s *Socket, inode uint64) netip.AddrPort {
 		r.remotes = make(map[*namespace]map[uint32]netip.AddrPort)
 	}
 	r.remotes[s.namespace] = remotes
-	return remotes[uint32(inode)]
+	return remotes[inode]
 }
 
 // duplicate returns a descriptor of a socket from the first table that lets it,
@@ -130,7 +130,7 @@ func (r *Reader) getfd(ref ref) (fd int, err error) {
 	// The process may have closed the descriptor and opened another since,
 	// and its id may be that of another process now.
 	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil || stat.Ino != ref.inode {
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Ino != uint64(ref.inode) {
 		unix.Close(fd)
 		return -1, unix.ESRCH
 	}
@@ -184,6 +184,9 @@ func (s *Socket) identify() (ok bool, err error) {
 	if s.Local, err = address(s.fd, unix.SYS_GETSOCKNAME); err != nil {
 		return false, err
 	}
-	s.Remote, err = address(s.fd, unix.SYS_GETPEERNAME)
-	return true, err
+	if s.Remote, err = address(s.fd, unix.SYS_GETPEERNAME); err != nil {
+		return false, err
+	}
+	s.Cookie, err = unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	return true, os.NewSyscallError("getsockopt SO_COOKIE", err)
 }

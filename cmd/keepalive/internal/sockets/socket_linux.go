@@ -17,6 +17,7 @@ type Socket struct {
 	State         State
 	MPTCP         bool
 	NetNS         uint64 // inode of the network namespace, 0 where that can't be read
+	Cookie        uint64 // the number that the kernel gives a socket, and no other one
 
 	Config keepalive.Config
 	Status keepalive.Status // zero unless the state is synchronized
@@ -85,7 +86,7 @@ func (s *Socket) Get() error {
 		}
 		s.Status = keepalive.Status(status)
 	}
-	s.Idle, s.InFlight = s.unnoticedIdle(), s.unnoticedInFlight()
+	s.Idle, s.InFlight = s.unnoticedIdle(), s.unnoticedInFlight(s.namespace.unnoticedInFlight)
 	return nil
 }
 

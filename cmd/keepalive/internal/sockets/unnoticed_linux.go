@@ -33,8 +33,9 @@ func (s *Socket) unnoticedIdle() Unnoticed {
 	return Unnoticed{For: d, Never: !ok, Known: true}
 }
 
-// unnoticedInFlight returns how long that is for data in flight.
-func (s *Socket) unnoticedInFlight() Unnoticed {
+// unnoticedInFlight returns how long that is for data in flight. OfSysctls returns
+// it for a socket with a MaxRTO and without a UserTimeout.
+func (s *Socket) unnoticedInFlight(ofSysctls func(maxRTO time.Duration) Unnoticed) Unnoticed {
 	if !s.hasPeer() {
 		return Unnoticed{NoPeer: true}
 	}
@@ -42,7 +43,7 @@ func (s *Socket) unnoticedInFlight() Unnoticed {
 		d, _ := s.Config.UnackedTime()
 		return Unnoticed{For: d, Known: true}
 	}
-	return s.namespace.unnoticedInFlight(s.Config.MaxRTO)
+	return ofSysctls(cmp.Or(s.Config.MaxRTO, defaultMaxRTO))
 }
 
 // defaultMaxRTO is what a socket has for which [keepalive.Get] returns zero:
@@ -60,7 +61,7 @@ func (n *namespace) unnoticedInFlight(maxRTO time.Duration) Unnoticed {
 		return u
 	}
 	err := n.do(func() error {
-		u.For, u.Known = keepalive.Config{MaxRTO: cmp.Or(maxRTO, defaultMaxRTO)}.UnackedTime()
+		u.For, u.Known = keepalive.Config{MaxRTO: maxRTO}.UnackedTime()
 		return nil
 	})
 	u.Known = u.Known && err == nil

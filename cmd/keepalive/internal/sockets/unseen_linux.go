@@ -114,8 +114,8 @@ func (c *census) compare(f *Found) (unseen int) {
 
 // has reports whether a descriptor of a socket was found that meets a condition.
 func (f *Found) has(inode uint32, condition func(ref) bool) bool {
-	i, _ := slices.BinarySearchFunc(f.refs, uint64(inode), func(r ref, inode uint64) int { return cmp.Compare(r.inode, inode) })
-	for ; i < len(f.refs) && f.refs[i].inode == uint64(inode); i++ {
+	i, _ := slices.BinarySearchFunc(f.refs, inode, func(r ref, inode uint32) int { return cmp.Compare(r.inode, inode) })
+	for ; i < len(f.refs) && f.refs[i].inode == inode; i++ {
 		if condition(f.refs[i]) {
 			return true
 		}
@@ -135,7 +135,7 @@ func ownSockets() map[uint32]bool {
 	names, _ := fds.Readdirnames(-1)
 	for _, name := range names {
 		if inode, ok := readSocket(int(fds.Fd()), name); ok {
-			own[uint32(inode)] = true
+			own[inode] = true
 		}
 	}
 	return own

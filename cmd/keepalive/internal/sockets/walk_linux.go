@@ -36,6 +36,17 @@ func numbersIn(dir string) (numbers []int, err error) {
 	return numbers, err
 }
 
+// list implements [source].
+func (descriptors) list(f *Found) error {
+	pids, err := processes()
+	for _, pid := range pids {
+		if err := f.add(pid); err != nil && !isGone(err) {
+			f.refusals = append(f.refusals, explain(pid, err))
+		}
+	}
+	return err
+}
+
 // add lists the sockets of a process.
 func (f *Found) add(pid int) error {
 	refs, tables := len(f.refs), len(f.tables)
@@ -139,7 +150,7 @@ func (f *Found) addFrom(fds *os.File) error {
 		for _, name := range names {
 			inode, ok := readSocket(int(fds.Fd()), name)
 			if fd, err := strconv.Atoi(name); ok && err == nil {
-				f.refs = append(f.refs, ref{inode, int32(len(f.tables)), int32(fd)})
+				f.refs = append(f.refs, ref{inode: inode, table: int32(len(f.tables)), fd: int32(fd)})
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -153,15 +164,15 @@ func (f *Found) addFrom(fds *os.File) error {
 
 // readSocket returns the inode of the socket that a link such as "socket:[4711]"
 // leads to.
-func readSocket(dir int, name string) (inode uint64, ok bool) {
+func readSocket(dir int, name string) (inode uint32, ok bool) {
 	var target [64]byte
 	n, err := unix.Readlinkat(dir, name, target[:])
 	number, ok := bytes.CutPrefix(target[:max(n, 0)], []byte("socket:["))
 	if err != nil || !ok {
 		return 0, false
 	}
-	inode, err = strconv.ParseUint(string(bytes.TrimSuffix(number, []byte("]"))), 10, 64)
-	return inode, err == nil
+	parsed, err := strconv.ParseUint(string(bytes.TrimSuffix(number, []byte("]"))), 10, 32)
+	return uint32(parsed), err == nil
 }
 
 func isGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
