@@ -1,14 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
@@ -30,12 +31,15 @@ func fields() string {
 		case o.Zero == policy.Off:
 			b.WriteString(", 0 for off")
 		case o.Unset != 0:
-			fmt.Fprintf(&b, ", %s where the kernel has none", jsonValue(o, o.Held(policy.Config{})))
+			fmt.Fprintf(&b, ", %s where the kernel has none", appendValue(nil, o, o.Held(policy.Config{})))
 		}
 		b.WriteString("\n")
 	}
 	b.WriteString(`    unnoticed_idle       UNNOTICED, null for "never" and "-"
     unnoticed_in_flight  IN FLIGHT, null for "?" and "-"
+    timer                keepalive, retransmission, zero-window or none: the
+                         timer that is armed, null where unknown
+    timer_left           time until it fires, null where none is armed
 and of a connection, once it is established
     heard                since the peer was known to be there
     probes               unanswered keepalive or zero-window probes
@@ -47,97 +51,128 @@ and of a connection, once it is established
 	return b.String()
 }
 
-// A jsonSocket is what ls --json prints of a socket before its options.
-// Durations are in seconds.
-type jsonSocket struct {
-	Processes []jsonProcess   `json:"processes"`
-	State     string          `json:"state"`
-	Local     *netip.AddrPort `json:"local"`
-	Remote    *netip.AddrPort `json:"remote"`
-	NetNS     *uint64         `json:"netns"`
-	MPTCP     bool            `json:"mptcp"`
-	KeepAlive bool            `json:"keepalive"`
-}
-
-type jsonProcess struct {
-	PID     int    `json:"pid"`
-	Command string `json:"command"`
-	FD      int    `json:"fd"`
-}
-
-// A jsonPeer is what ls --json prints of a socket after its options.
-type jsonPeer struct {
-	UnnoticedIdle     *seconds `json:"unnoticed_idle"`
-	UnnoticedInFlight *seconds `json:"unnoticed_in_flight"`
-	*jsonStatus                // nil unless the connection is established and open
-}
-
-type jsonStatus struct {
-	Heard       seconds `json:"heard"`
-	Probes      int     `json:"probes"`
-	Retransmits int     `json:"retransmits"`
-	Unacked     int     `json:"unacked"`
-	RTT         seconds `json:"rtt"`
-	Suspect     bool    `json:"suspect"`
-}
-
-// printSocket prints the object of a socket on a line.
-func printSocket(w io.Writer, s *sockets.Socket) error {
-	line, err := json.Marshal(toJSON(s))
-	if err != nil {
-		return err
+// printSocket prints the object of a socket on a line. It writes it as it is, since
+// there may be a million of them. Durations are in seconds.
+func printSocket(w *bufio.Writer, s *sockets.Socket) error {
+	line := append(w.AvailableBuffer(), `{"processes":`...)
+	line = appendProcesses(line, s.Holders)
+	line = append(line, `,"state":`...)
+	line = appendString(line, s.State.String())
+	line = append(line, `,"local":`...)
+	line = appendEndpoint(line, s.Local, s.Local.Port() != 0)
+	line = append(line, `,"remote":`...)
+	line = appendEndpoint(line, s.Remote, s.Remote.IsValid())
+	line = append(line, `,"netns":`...)
+	if s.NetNS == 0 {
+		line = append(line, null...)
+	} else {
+		line = strconv.AppendUint(line, s.NetNS, 10)
 	}
-	peer, err := json.Marshal(toJSONPeer(s))
-	if err != nil {
-		return err
-	}
-	line = line[:len(line)-1] // without its brace
+	line = append(line, `,"mptcp":`...)
+	line = strconv.AppendBool(line, s.MPTCP)
+	line = append(line, `,"keepalive":`...)
+	line = strconv.AppendBool(line, !s.Config.Disable)
 	for i := range policy.Options {
 		o := &policy.Options[i]
-		line = append(line, `,"`+o.Key+`":`+jsonValue(o, o.Held(policy.Config(s.Config)))...)
+		line = append(append(append(line, `,"`...), o.Key...), `":`...)
+		line = appendValue(line, o, o.Held(policy.Config(s.Config)))
 	}
-	line = append(line, ',')
-	line = append(line, peer[1:]...)
-	_, err = w.Write(append(line, '\n'))
+	line = append(line, `,"unnoticed_idle":`...)
+	line = appendSeconds(line, s.Idle.For, !s.Idle.Never && !s.Idle.NoPeer)
+	line = append(line, `,"unnoticed_in_flight":`...)
+	line = appendSeconds(line, s.InFlight.For, s.InFlight.Known && !s.InFlight.NoPeer)
+	line = append(line, `,"timer":`...)
+	if s.Timer.Kind == sockets.UnknownTimer {
+		line = append(line, null...)
+	} else {
+		line = appendString(line, s.Timer.Kind.String())
+	}
+	line = append(line, `,"timer_left":`...)
+	line = appendSeconds(line, s.Timer.Left, s.Timer.IsArmed())
+	if s.Status.Open {
+		line = appendStatus(line, s.Status)
+	}
+	_, err := w.Write(append(line, "}\n"...))
 	return err
 }
 
-func jsonValue(o *policy.Option, v int64) string {
-	if o.IsNumber() {
-		return o.Format(v)
-	}
-	return strconv.FormatFloat(time.Duration(v).Seconds(), 'f', -1, 64)
+func appendStatus(line []byte, status keepalive.Status) []byte {
+	line = append(line, `,"heard":`...)
+	line = appendSeconds(line, status.SinceHeard(), true)
+	line = append(line, `,"probes":`...)
+	line = strconv.AppendInt(line, int64(status.Probes), 10)
+	line = append(line, `,"retransmits":`...)
+	line = strconv.AppendInt(line, int64(status.Retransmits), 10)
+	line = append(line, `,"unacked":`...)
+	line = strconv.AppendInt(line, int64(status.Unacked), 10)
+	line = append(line, `,"rtt":`...)
+	line = appendSeconds(line, status.RTT, true)
+	line = append(line, `,"suspect":`...)
+	return strconv.AppendBool(line, status.Suspect())
 }
 
-func toJSON(s *sockets.Socket) jsonSocket {
-	o := jsonSocket{
-		State:     s.State.String(),
-		Local:     orNull(s.Local, s.Local.Port() != 0),
-		Remote:    orNull(s.Remote, s.Remote.IsValid()),
-		NetNS:     orNull(s.NetNS, s.NetNS != 0),
-		MPTCP:     s.MPTCP,
-		KeepAlive: !s.Config.Disable,
+const null = "null"
+
+func appendProcesses(line []byte, holders []sockets.Holder) []byte {
+	line = append(line, '[')
+	for i, h := range holders {
+		if i > 0 {
+			line = append(line, ',')
+		}
+		line = append(line, `{"pid":`...)
+		line = strconv.AppendInt(line, int64(h.PID), 10)
+		line = append(line, `,"command":`...)
+		line = appendString(line, h.Command)
+		line = append(line, `,"fd":`...)
+		line = strconv.AppendInt(line, int64(h.FD), 10)
+		line = append(line, '}')
 	}
-	for _, h := range s.Holders {
-		o.Processes = append(o.Processes, jsonProcess{h.PID, h.Command, h.FD})
-	}
-	return o
+	return append(line, ']')
 }
 
-func toJSONPeer(s *sockets.Socket) jsonPeer {
-	p := jsonPeer{
-		UnnoticedIdle:     orNull(toSeconds(s.Idle.For), !s.Idle.Never && !s.Idle.NoPeer),
-		UnnoticedInFlight: orNull(toSeconds(s.InFlight.For), s.InFlight.Known && !s.InFlight.NoPeer),
+func appendEndpoint(line []byte, endpoint netip.AddrPort, there bool) []byte {
+	if !there {
+		return append(line, null...)
 	}
-	if s.Status.Open {
-		p.jsonStatus = &jsonStatus{
-			Heard:       toSeconds(s.Status.SinceHeard()),
-			Probes:      s.Status.Probes,
-			Retransmits: s.Status.Retransmits,
-			Unacked:     s.Status.Unacked,
-			RTT:         toSeconds(s.Status.RTT),
-			Suspect:     s.Status.Suspect(),
+	if zone := endpoint.Addr().Zone(); zone != "" {
+		return appendString(line, endpoint.String())
+	}
+	return append(endpoint.AppendTo(append(line, '"')), '"')
+}
+
+func appendString(line []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // no error: it is a string
+			return append(line, quoted...)
 		}
 	}
-	return p
+	return append(append(append(line, '"'), s...), '"')
+}
+
+func appendValue(line []byte, o *policy.Option, v int64) []byte {
+	if o.IsNumber() {
+		return strconv.AppendInt(line, v, 10)
+	}
+	return appendSeconds(line, time.Duration(v), true)
+}
+
+// appendSeconds appends a number of seconds, as short as it is exact.
+func appendSeconds(line []byte, d time.Duration, there bool) []byte {
+	if !there {
+		return append(line, null...)
+	}
+	if d < 0 {
+		line, d = append(line, '-'), -d
+	}
+	line = strconv.AppendInt(line, int64(d/time.Second), 10)
+	if d %= time.Second; d == 0 {
+		return line
+	}
+	line = append(line, '.')
+	for unit := time.Second / 10; d > 0; unit /= 10 {
+		line = append(line, '0'+byte(d/unit))
+		d %= unit
+	}
+	return line
 }

@@ -32,8 +32,10 @@ UNNOTICED is how long a dead peer of an idle connection goes unnoticed after
 the last segment that arrived, or "never" if it is never noticed. IN FLIGHT is
 the same for data in flight, after its first retransmission, or "?" if the
 sysctls of the socket's network namespace cannot be read. The kernel's timers
-may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. For a listening
-socket both apply to the connections that inherit its policy, and a socket that
+may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. A time in
+parentheses is left of a timer that is armed and longer: the kernel looks at the
+policy when that fires, as after "keepalive set" with data in flight. For a
+listening socket both apply to the connections that inherit its policy, and a socket that
 is not connected yet has neither. HEARD is the time since the peer last sent
 data or an acknowledgment. PROBES and RETRANS are unanswered probes and
 retransmissions. On a narrow terminal POLICY is
@@ -46,10 +48,10 @@ CIDR[:PORT] is, for example, 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or
 
 --hang LIMIT selects connections whose UNNOTICED exceeds LIMIT, a duration such
 as 10m, or "never". --hang-in-flight does the same for IN FLIGHT, and "?"
-exceeds every limit. Both select listening sockets only with --listen. They can
-guard a deployment: the exit code is 1 if a socket is selected, if something
-could not be seen that may be selected, and if a process that --pid or
---command names has no TCP socket.
+exceeds every limit. Both count an armed timer that is longer. Both select
+listening sockets only with --listen. They can guard a deployment: the exit code
+is 1 if a socket is selected, if something could not be seen that may be
+selected, and if a process that --pid or --command names has no TCP socket.
 
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,6 +102,41 @@ type listed struct {
 	UserTimeout seconds `json:"user_timeout"`
 	MaxRTO      seconds `json:"max_rto"`
 	jsonPeer
+}
+
+// A jsonSocket is what ls --json prints of a socket before its options.
+type jsonSocket struct {
+	Processes []jsonProcess   `json:"processes"`
+	State     string          `json:"state"`
+	Local     *netip.AddrPort `json:"local"`
+	Remote    *netip.AddrPort `json:"remote"`
+	NetNS     *uint64         `json:"netns"`
+	MPTCP     bool            `json:"mptcp"`
+	KeepAlive bool            `json:"keepalive"`
+}
+
+type jsonProcess struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"`
+	FD      int    `json:"fd"`
+}
+
+// A jsonPeer is what ls --json prints of a socket after its options.
+type jsonPeer struct {
+	UnnoticedIdle     *seconds `json:"unnoticed_idle"`
+	UnnoticedInFlight *seconds `json:"unnoticed_in_flight"`
+	Timer             *string  `json:"timer"`
+	TimerLeft         *seconds `json:"timer_left"`
+	*jsonStatus                // nil unless the connection is established and open
+}
+
+type jsonStatus struct {
+	Heard       seconds `json:"heard"`
+	Probes      int     `json:"probes"`
+	Retransmits int     `json:"retransmits"`
+	Unacked     int     `json:"unacked"`
+	RTT         seconds `json:"rtt"`
+	Suspect     bool    `json:"suspect"`
 }
 
 // list runs ls --json.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"net/netip"
@@ -30,13 +31,16 @@ func full(t testing.TB) *sockets.Socket {
 		Config:  keepalive.Config(c),
 		Status:  keepalive.Status{Open: true, Probes: 1, Retransmits: 2, Unacked: 3, SinceReceived: 1500 * time.Millisecond, SinceAck: time.Minute, RTT: 250 * time.Microsecond},
 		Idle:    sockets.Unnoticed{For: 75 * time.Second, Known: true},
+		Timer:   sockets.Timer{Kind: sockets.KeepAlive, Left: 12345 * time.Millisecond},
 	}
 }
 
 func printed(t testing.TB, s *sockets.Socket) string {
 	t.Helper()
 	var b bytes.Buffer
-	require.NoError(t, printSocket(&b, s))
+	w := bufio.NewWriter(&b)
+	require.NoError(t, printSocket(w, s))
+	require.NoError(t, w.Flush())
 	return b.String()
 }
 
@@ -45,9 +49,9 @@ func TestJSONIsStable(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, `{"processes":[{"pid":7,"command":"server","fd":3}],"state":"established","local":"127.0.0.1:80","remote":"[::1]:4711","netns":4026531840,`+
 		`"mptcp":false,"keepalive":true,"idle":60,"interval":5,"count":3,"user_timeout":75,"max_rto":2,"unnoticed_idle":75,"unnoticed_in_flight":null,`+
-		`"heard":1.5,"probes":1,"retransmits":2,"unacked":3,"rtt":0.00025,"suspect":true}`+"\n", printed(t, full(t)))
-	assert.Equal(t, `{"processes":null,"state":"listen","local":null,"remote":null,"netns":null,"mptcp":true,"keepalive":false,`+
-		`"idle":0,"interval":0,"count":0,"user_timeout":0.0015,"max_rto":120,"unnoticed_idle":null,"unnoticed_in_flight":0}`+"\n",
+		`"timer":"keepalive","timer_left":12.345,"heard":1.5,"probes":1,"retransmits":2,"unacked":3,"rtt":0.00025,"suspect":true}`+"\n", printed(t, full(t)))
+	assert.Equal(t, `{"processes":[],"state":"listen","local":null,"remote":null,"netns":null,"mptcp":true,"keepalive":false,`+
+		`"idle":0,"interval":0,"count":0,"user_timeout":0.0015,"max_rto":120,"unnoticed_idle":null,"unnoticed_in_flight":0,"timer":null,"timer_left":null}`+"\n",
 		printed(t, &sockets.Socket{
 			State: sockets.Listen, MPTCP: true,
 			Config:   keepalive.Config{Disable: true, UserTimeout: 1500 * time.Microsecond},

@@ -18,11 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noIterator is the error of a caller who may not load programs of eBPF.
+const noIterator = "can't be read with eBPF"
+
 // needReaders skips a test where the caller may not load programs of eBPF.
 func needReaders(t testing.TB) {
 	t.Helper()
 	r := runCommand(t, "ls", "--reader=bpf", "--command", "nonesuch")
-	if strings.Contains(r.stderr, "can't be read with eBPF") {
+	if strings.Contains(r.stderr, noIterator) {
 		netlab.Skip(t, errors.New(strings.TrimSpace(r.stderr)))
 	}
 }

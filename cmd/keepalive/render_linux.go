@@ -224,7 +224,7 @@ func unnoticedIdle(s *sockets.Socket) (string, term.Style) {
 	if s.Idle.Never {
 		return never, connected(s, term.Alarm)
 	}
-	return duration.Format(s.Idle.For), attention(s, s.Idle.For)
+	return withArmed(s, s.Idle)
 }
 
 func unnoticedInFlight(s *sockets.Socket) (string, term.Style) {
@@ -234,8 +234,20 @@ func unnoticedInFlight(s *sockets.Socket) (string, term.Style) {
 	if !s.InFlight.Known {
 		return unknown, connected(s, term.Warning)
 	}
-	return duration.Format(s.InFlight.For), attention(s, s.InFlight.For)
+	return withArmed(s, s.InFlight)
 }
+
+// withArmed adds the time that is left of a timer which the policy has to wait for.
+func withArmed(s *sockets.Socket, u sockets.Unnoticed) (string, term.Style) {
+	text := duration.Format(u.For)
+	if u.Armed == 0 {
+		return text, attention(s, u.For)
+	}
+	return text + " (" + duration.Format(roundedUp(u.Armed)) + ")", connected(s, term.Warning)
+}
+
+// roundedUp returns whole seconds.
+func roundedUp(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
 
 // attention is due where a dead peer goes unnoticed for longer than an hour.
 func attention(s *sockets.Socket, d time.Duration) term.Style {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,8 @@ timeout. A zero restores one option:
 ` + withValues("0") + `.
 
 The policy applies at once, with one exception: with data in flight the
-retransmission timer that is armed fires first, up to two minutes later. A probe
+retransmission timer that is armed fires first, up to two minutes later. Set
+prints when, if that is a second or more. A probe
 that is overdue under the policy is sent immediately, unless one is unanswered.
 
 user_timeout gives up live peers that read slowly or pause twice, first of all
@@ -159,6 +161,9 @@ func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) outcome 
 		return isRefused
 	}
 	change, result := s.difference(before, after)
+	if result == isSet {
+		change += waits(socket.Timer)
+	}
 	s.say(socket, change)
 	if socket.State == sockets.Listen && !s.guarded {
 		was := *socket
@@ -178,6 +183,20 @@ func (s *setCommand) difference(before, after keepalive.Config) (string, outcome
 		line = strings.Replace(line, " → ", "\n  → ", 1)
 	}
 	return line, isSet
+}
+
+// waits says when a policy takes effect on a connection with data in flight.
+func waits(t sockets.Timer) string {
+	if t.Left < time.Second {
+		return ""
+	}
+	switch t.Kind {
+	case sockets.Retransmission:
+		return fmt.Sprintf(" (takes effect at the next retransmission, in %v)", roundedUp(t.Left))
+	case sockets.ZeroWindow:
+		return fmt.Sprintf(" (takes effect at the next zero-window probe, in %v)", roundedUp(t.Left))
+	}
+	return ""
 }
 
 // say prints something about a socket, in a pipe on one line.

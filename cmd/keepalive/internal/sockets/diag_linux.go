@@ -11,7 +11,8 @@ import (
 
 // The formats of include/uapi/linux/inet_diag.h and netlink.h.
 const (
-	diagGetSock = 18 // TCPDIAG_GETSOCK: a dump of both IPv4 and IPv6, which SOCK_DIAG_BY_FAMILY has not
+	diagGetSock  = 18 // TCPDIAG_GETSOCK: a dump of both IPv4 and IPv6, which SOCK_DIAG_BY_FAMILY has not
+	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 
 	diagRequestSize = 60 // struct inet_diag_req
 	diagMsgSize     = 72 // struct inet_diag_msg
@@ -19,6 +20,8 @@ const (
 
 // A diagSocket is a struct inet_diag_msg: what sock_diag(7) has about a socket.
 type diagSocket []byte
+
+func (c diagSocket) state() State { return State(c[1]) }
 
 func (c diagSocket) cookie() uint64 { return binary.NativeEndian.Uint64(c[44:]) }
 
@@ -40,17 +43,23 @@ func (c diagSocket) address(address, port int) netip.AddrPort {
 // dump visits the TCP sockets of the network namespace of the calling thread that
 // are in one of the states, a bit for each.
 func dump(states uint32, visit func(diagSocket)) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return os.NewSyscallError("socket NETLINK_SOCK_DIAG", err)
-	}
-	defer unix.Close(fd)
 	request := make([]byte, unix.NLMSG_HDRLEN+diagRequestSize)
 	binary.NativeEndian.PutUint32(request, uint32(len(request)))
 	binary.NativeEndian.PutUint16(request[4:], diagGetSock)
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	binary.NativeEndian.PutUint32(request[unix.NLMSG_HDRLEN+52:], states)
-	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	return send(request, func(messages []byte) (more bool, err error) { return visitMessages(messages, visit) })
+}
+
+// send sends a message to sock_diag and hands over the answers, until receive
+// returns false.
+func send(message []byte, receive func(messages []byte) (more bool, err error)) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return os.NewSyscallError("socket NETLINK_SOCK_DIAG", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto NETLINK_SOCK_DIAG", err)
 	}
 	for buffer := make([]byte, 32<<10); ; { // what the kernel sends at once at most
@@ -61,7 +70,7 @@ func dump(states uint32, visit func(diagSocket)) error {
 		if errno != 0 {
 			return os.NewSyscallError("recvfrom NETLINK_SOCK_DIAG", errno)
 		}
-		if more, err := visitMessages(buffer[:n], visit); !more {
+		if more, err := receive(buffer[:n]); !more {
 			return err
 		}
 	}
@@ -82,7 +91,7 @@ func visitMessages(messages []byte, visit func(diagSocket)) (more bool, err erro
 		case kind == unix.NLMSG_ERROR && len(payload) >= 4:
 			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(payload)))
 			return false, os.NewSyscallError("NETLINK_SOCK_DIAG", errno)
-		case kind == diagGetSock && len(payload) >= diagMsgSize:
+		case (kind == diagGetSock || kind == diagByFamily) && len(payload) >= diagMsgSize:
 			visit(payload[:diagMsgSize])
 		}
 		messages = messages[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(messages)):]

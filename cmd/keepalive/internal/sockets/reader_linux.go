@@ -61,7 +61,9 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 		if s.State == synSent {
 			s.Remote = inZone(r.connectingTo(&s, refs[0].inode), s.Local)
 		}
-		err = s.Get()
+		if err = s.get(); err == nil {
+			s.setTimer(r.timer(&s, refs[0].inode))
+		}
 	}
 	if err != nil {
 		refusal := explain(r.found.tables[refs[0].table].PID, err)
@@ -73,6 +75,15 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 	}
 	s.Holders = r.found.holders(refs)
 	visit(&s)
+}
+
+// timer returns the timer of a socket, which may be as old as the Reader's Found
+// if that is good enough.
+func (r *Reader) timer(s *Socket, inode uint32) Timer {
+	if r.cached {
+		return r.found.timer(s, inode)
+	}
+	return s.readTimer()
 }
 
 // connectingTo returns the address that a socket connects to, which

@@ -26,6 +26,8 @@ type Socket struct {
 	// listening socket they are those of connections that inherit its policy.
 	Idle, InFlight Unnoticed
 
+	Timer Timer
+
 	fd        int
 	namespace *namespace
 }
@@ -71,9 +73,18 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
-// Get reads what the kernel holds now into Config, Status and what follows from
-// them.
+// Get reads what the kernel holds now into Config, Status, Timer and what follows
+// from them.
 func (s *Socket) Get() error {
+	if err := s.get(); err != nil {
+		return err
+	}
+	s.setTimer(s.readTimer())
+	return nil
+}
+
+// get leaves the timer out.
+func (s *Socket) get() error {
 	c, err := policy.Get(uintptr(s.fd))
 	if err != nil {
 		return err

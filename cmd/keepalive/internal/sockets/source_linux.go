@@ -193,5 +193,6 @@ func (i *iterator) socket(f *Found, index int) *Socket {
 	}
 	s := &Socket{Index: index, fd: -1, Holders: f.holders(refs)}
 	r.fill(s, i.files.hz)
+	s.setTimer(f.timer(s, r.inode))
 	return s
 }

@@ -13,11 +13,15 @@ type Unnoticed struct {
 	Never  bool // it is noticed
 	Known  bool // where not, it depends on sysctls that the caller can't read
 	NoPeer bool // that could die: there is no connection yet
+
+	// Armed is the time that is left of the timer that is armed, where that is
+	// longer than For: the kernel does not look before. It is zero elsewhere.
+	Armed time.Duration
 }
 
 // Exceeds reports whether it is longer than limit, or not known to be shorter.
 func (u Unnoticed) Exceeds(limit time.Duration) bool {
-	return !u.NoPeer && (!u.Known || u.Never || u.For > limit)
+	return !u.NoPeer && (!u.Known || u.Never || max(u.For, u.Armed) > limit)
 }
 
 // hasPeer reports whether there is a connection, or may be one that inherits the

@@ -47,6 +47,7 @@ const carriesData = 1<<Established | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11
 type census struct {
 	of     map[int]*namespace // by PID
 	counts map[*namespace]*count
+	timers armedTimers // of connections that have a file
 }
 
 // A count is the connections of a network namespace.
@@ -71,14 +72,30 @@ func newCensus(known *namespaces, pids []int) *census {
 	}
 	for n, count := range c.counts {
 		count.err = n.do(func() error {
-			return dump(carriesData, func(s diagSocket) {
-				if inode := s.inode(); inode != 0 {
-					count.inodes = append(count.inodes, inode)
+			return dump(carriesData|1<<synSent, func(s diagSocket) {
+				if s.inode() == 0 {
+					return
+				}
+				c.timers.add(s)
+				if s.state() != synSent {
+					count.inodes = append(count.inodes, s.inode())
 				}
 			})
 		})
 	}
+	c.timers.sort()
 	return c
+}
+
+// timer returns the timer that a socket had when the connections were counted.
+func (f *Found) timer(s *Socket, inode uint32) Timer {
+	if s.State == Listen || s.State == closed {
+		return Timer{Kind: NoTimer}
+	}
+	if s.MPTCP { // each of its subflows has one
+		return Timer{}
+	}
+	return f.census.timers.of(inode)
 }
 
 // compare finds the connections that existed before the sockets were found and
