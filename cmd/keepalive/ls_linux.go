@@ -31,7 +31,7 @@ on stderr, say what could not be seen.
 UNNOTICED is how long a dead peer of an idle connection goes unnoticed after
 the last segment that arrived, or "never" if it is never noticed. IN FLIGHT is
 the same for data in flight, after its first retransmission, or "?" if the
-sysctls of the socket's network namespace cannot be read. The kernel's timers
+sysctls of the socket's network namespace cannot be read, which eBPF can. The kernel's timers
 may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. A time in
 parentheses is left of a timer that is armed and longer: the kernel looks at the
 policy when that fires, as after "keepalive set" with data in flight. For a
@@ -61,9 +61,12 @@ This writes a file of the connections for the textfile collector of Prometheus'
 node_exporter:
 
 ` + prometheus + `
-Ls reads the descriptors of processes and of threads, and compares them with
-the connections that sock_diag(7) lists. What it could not see it reports, a
-line for each of
+With CAP_BPF and CAP_PERFMON, which root has, ls reads the descriptors of all
+processes and threads with eBPF. This takes a kernel with type information
+(BTF) and the machine's own PID namespace. Otherwise it reads /proc and takes
+the right to trace each process. It compares the descriptors with the
+connections that sock_diag(7) lists. What it could not see it reports, a line
+for each of
 
     processes that the caller may not look into, with the missing right
     processes that the mount option hidepid of /proc may hide
@@ -73,8 +76,9 @@ line for each of
 
 It compares the network namespaces of the processes in /proc and in /run/netns,
 or with --pid or --command those of the selected processes and their
-connections. Not compared are namespaces that only a descriptor, a thread or
-another mount keeps, nor listening and connecting sockets.
+connections. Without eBPF it does not compare namespaces that only a descriptor,
+a thread or another mount keeps. It does not compare listening and connecting
+sockets.
 
 Not shown and not reported are connections that a program has closed or has yet
 to accept, and sockets that are opened or closed meanwhile. Connections of the

@@ -98,10 +98,19 @@ func (ns *namespaces) of(fd int) *namespace {
 		opened.close()
 		opened = known
 	}
-	if key != 0 {
-		ns.known[key] = opened
+	for _, key := range []uint64{key, opened.inode} {
+		if key != 0 {
+			ns.known[key] = opened
+		}
 	}
 	return opened
+}
+
+// byInode returns a namespace that was met, or nil.
+func (ns *namespaces) byInode(inode uint64) *namespace {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return ns.known[inode]
 }
 
 // ofProcess returns the namespace that a process is in, or nil where that can't

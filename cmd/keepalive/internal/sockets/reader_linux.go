@@ -80,7 +80,7 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 // timer returns the timer of a socket, which may be as old as the Reader's Found
 // if that is good enough.
 func (r *Reader) timer(s *Socket, inode uint32) Timer {
-	if r.cached {
+	if r.cached && r.found.census.counts[s.namespace] != nil {
 		return r.found.timer(s, inode)
 	}
 	return s.readTimer()

@@ -111,12 +111,20 @@ func (i *iterator) list(f *Found) (err error) {
 		return err
 	}
 	var p processTables
+	namespaces := make(map[uint32][]ref) // a descriptor of each process that has sockets there
+	type place struct{ netns, pid uint32 }
+	var last place
 	for c, chunk := range i.records {
 		for j := range chunk {
 			p.add(f, &chunk[j], int32(c*recordsAtOnce+j))
+			if in := (place{chunk[j].netns, chunk[j].pid}); in != last && !p.isCopy {
+				namespaces[in.netns], last = append(namespaces[in.netns], f.refs[len(f.refs)-1]), in
+			}
 		}
 	}
 	p.finish(f)
+	delete(namespaces, 0) // of Multipath TCP
+	f.census.addOthers(f, namespaces)
 	return nil
 }
 
@@ -193,6 +201,7 @@ func (i *iterator) socket(f *Found, index int) *Socket {
 	}
 	s := &Socket{Index: index, fd: -1, Holders: f.holders(refs)}
 	r.fill(s, i.files.hz)
+	s.namespace = f.namespaces.byInode(s.NetNS)
 	s.setTimer(f.timer(s, r.inode))
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Unseen is what could not be seen, apart from the processes that [Found.Refusals]
@@ -58,33 +60,62 @@ type count struct {
 }
 
 func newCensus(known *namespaces, pids []int) *census {
-	c := &census{of: make(map[int]*namespace), counts: map[*namespace]*count{known.own: new(count)}}
+	c := &census{of: make(map[int]*namespace), counts: make(map[*namespace]*count)}
+	c.add(known.own)
 	for _, pid := range pids {
 		if n := known.ofProcess(pid); n != nil {
-			c.of[pid], c.counts[n] = n, new(count)
+			c.of[pid] = n
+			c.add(n)
 		}
 	}
 	named, _ := filepath.Glob("/run/netns/*")
 	for _, path := range named {
 		if n, err := known.at(path); err == nil {
-			c.counts[n] = new(count)
+			c.add(n)
 		}
-	}
-	for n, count := range c.counts {
-		count.err = n.do(func() error {
-			return dump(carriesData|1<<synSent, func(s diagSocket) {
-				if s.inode() == 0 {
-					return
-				}
-				c.timers.add(s)
-				if s.state() != synSent {
-					count.inodes = append(count.inodes, s.inode())
-				}
-			})
-		})
 	}
 	c.timers.sort()
 	return c
+}
+
+// add counts the connections of a network namespace, once. Timers have to be sorted
+// afterwards.
+func (c *census) add(n *namespace) {
+	if c.counts[n] != nil {
+		return
+	}
+	count := new(count)
+	c.counts[n] = count
+	count.err = n.do(func() error {
+		return dump(carriesData|1<<synSent, func(s diagSocket) {
+			if s.inode() == 0 {
+				return
+			}
+			c.timers.add(s)
+			if s.state() != synSent {
+				count.inodes = append(count.inodes, s.inode())
+			}
+		})
+	})
+}
+
+// addOthers counts those of the network namespaces that only a descriptor or a thread
+// keeps. Descriptors has some of their sockets, by the inode of the namespace.
+func (c *census) addOthers(f *Found, descriptors map[uint32][]ref) {
+	r := f.NewReader()
+	defer r.leaveTable() // what it was refused is listed all the same
+	for inode, refs := range descriptors {
+		if f.namespaces.byInode(uint64(inode)) != nil {
+			continue
+		}
+		fd := r.duplicate(refs)
+		if fd < 0 {
+			continue
+		}
+		c.add(f.namespaces.of(fd))
+		unix.Close(fd)
+	}
+	c.timers.sort()
 }
 
 // timer returns the timer that a socket had when the connections were counted.
