@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ import (
 
 func newDefaults() *cobra.Command {
 	var pid int
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "defaults",
 		Short: "Show the sysctls of TCP keepalive and the policies that result",
@@ -37,21 +39,32 @@ connection, and with data in flight.
 Each network namespace has its own values. A new one starts with the values of
 the kernel, and the files of sysctl.d(5) set those of the machine's first one
 alone. Defaults shows the namespace that it runs in, or with --pid that of a
-program, such as one in a container. That needs CAP_SYS_ADMIN.`,
+program, such as one in a container. That needs CAP_SYS_ADMIN.
+
+--json prints one object. Durations in "policies" are numbers of seconds, null
+for "never" and "?".
+
+    sysctls   of each: name, value, unit, set_by
+    policies  of each: name, keepalive, the options that "keepalive ls --json"
+              has, unnoticed_idle, unnoticed_in_flight`,
 		Example: `  keepalive defaults
   keepalive defaults --pid "$(docker inspect -f '{{.State.Pid}}' web)"`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			out := term.New(c.OutOrStdout())
+			print := func() error { return readDefaults().print(term.New(c.OutOrStdout())) }
+			if asJSON {
+				print = func() error { return readDefaults().printJSON(c.OutOrStdout()) }
+			}
 			if !c.Flags().Changed("pid") {
-				return printDefaults(out)
+				return print()
 			}
 			if pid <= 0 {
 				return usageError{fmt.Errorf("--pid is %d, want the id of a process that runs", pid)}
 			}
-			return inNetworkOf(pid, func() error { return printDefaults(out) })
+			return inNetworkOf(pid, print)
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	c.Flags().IntVar(&pid, "pid", 0, "show the network namespace of the process `P`")
 	return c
 }
@@ -93,46 +106,118 @@ var sysctls = []struct {
 	{"tcp_rto_max_ms", 120000, "ms"},
 }
 
-func printDefaults(out term.Output) error {
-	files := filesApply()
-	t := term.Table{{Heading: "SYSCTL"}, {Heading: "VALUE", Right: true}, {}, {Heading: "SET BY"}}
+// systemDefaults are those of a network namespace.
+type systemDefaults struct {
+	sysctls    []sysctlValue
+	policies   []namedPolicy
+	filesApply bool // those of sysctl.d(5)
+}
+
+type sysctlValue struct {
+	name, unit string
+	value      *int // nil where unknown
+	setBy      string
+}
+
+type namedPolicy struct {
+	name   string
+	policy keepalive.Config
+	err    error // why it is unknown
+}
+
+// readDefaults reads those of the calling thread's network namespace.
+func readDefaults() systemDefaults {
+	d := systemDefaults{filesApply: filesApply()}
 	for _, s := range sysctls {
-		name := "net.ipv4." + s.name
+		read := sysctlValue{name: "net.ipv4." + s.name, unit: s.unit}
 		value, err := sysctl.Int(s.name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			t.Append(name, unknown, "", "nobody: this kernel lacks it, or /proc hides it")
+			read.setBy = "nobody: this kernel lacks it, or /proc hides it"
 		case err != nil:
-			t.Append(name, unknown, "", err.Error())
-		case files:
-			t.Append(name, strconv.Itoa(value), s.unit, origin(name, value, s.boot))
+			read.setBy = err.Error()
+		case d.filesApply:
+			read.value, read.setBy = &value, origin(read.name, value, s.boot)
 		case value == s.boot:
-			t.Append(name, strconv.Itoa(value), s.unit, "the kernel")
+			read.value, read.setBy = &value, "the kernel"
 		default:
-			t.Append(name, strconv.Itoa(value), s.unit, "somebody in this network namespace")
+			read.value, read.setBy = &value, "somebody in this network namespace"
+		}
+		d.sysctls = append(d.sysctls, read)
+	}
+	goes, err := ofGo()
+	d.policies = []namedPolicy{
+		{name: "sysctl", policy: keepalive.SystemDefaults()},
+		{name: "Go's net", policy: goes, err: err},
+		{name: "none", policy: keepalive.Config{Disable: true}},
+	}
+	return d
+}
+
+func (d systemDefaults) print(out term.Output) error {
+	t := term.Table{{Heading: "SYSCTL"}, {Heading: "VALUE", Right: true}, {}, {Heading: "SET BY"}}
+	for _, s := range d.sysctls {
+		if s.value == nil {
+			t.Append(s.name, unknown, "", s.setBy)
+		} else {
+			t.Append(s.name, strconv.Itoa(*s.value), s.unit, s.setBy)
 		}
 	}
 	t.PrintWhole(out)
-	if !files {
+	if !d.filesApply {
 		for _, line := range term.Wrap("\nThis network namespace is not the first one of the machine: files of sysctl.d(5) do not set its values.", out.Width) {
 			fmt.Fprint(out, line)
 		}
 	}
 	fmt.Fprintln(out)
 	t = term.Table{{Heading: "POLICY"}, {}, {Heading: "UNNOTICED", Right: true}, {Heading: "IN FLIGHT", Right: true}}
-	add := func(name string, c keepalive.Config) {
-		idle, inFlight := unnoticed(c)
-		t.Append(name, c.String(), idle, inFlight)
+	for _, p := range d.policies {
+		if p.err != nil {
+			t.Append(p.name, p.err.Error(), unknown, unknown)
+			continue
+		}
+		idle, inFlight := unnoticed(p.policy)
+		t.Append(p.name, p.policy.String(), idle, inFlight)
 	}
-	add("sysctl", keepalive.SystemDefaults())
-	if goes, err := ofGo(); err != nil {
-		t.Append("Go's net", err.Error(), unknown, unknown)
-	} else {
-		add("Go's net", goes)
-	}
-	add("none", keepalive.Config{Disable: true})
 	t.PrintWhole(out)
 	return nil
+}
+
+func (d systemDefaults) printJSON(out io.Writer) error {
+	line := []byte(`{"sysctls":[`)
+	for i, s := range d.sysctls {
+		if i > 0 {
+			line = append(line, ',')
+		}
+		line = appendString(append(line, `{"name":`...), s.name)
+		line = append(line, `,"value":`...)
+		if s.value == nil {
+			line = append(line, null...)
+		} else {
+			line = strconv.AppendInt(line, int64(*s.value), 10)
+		}
+		line = appendString(append(line, `,"unit":`...), s.unit)
+		line = append(appendString(append(line, `,"set_by":`...), s.setBy), '}')
+	}
+	line = append(line, `],"policies":[`...)
+	first := true
+	for _, p := range d.policies {
+		if p.err != nil {
+			continue
+		}
+		if !first {
+			line = append(line, ',')
+		}
+		first = false
+		line = append(appendString(append(line, `{"name":`...), p.name), ',')
+		line = appendPolicy(line, p.policy)
+		idle, noticed := p.policy.DetectionTime()
+		line = appendSeconds(append(line, `,"unnoticed_idle":`...), idle, noticed)
+		inFlight, known := p.policy.UnackedTime()
+		line = append(appendSeconds(append(line, `,"unnoticed_in_flight":`...), inFlight, known), '}')
+	}
+	_, err := out.Write(append(line, "]}\n"...))
+	return err
 }
 
 // filesApply reports whether the files of sysctl.d(5) set the values of the

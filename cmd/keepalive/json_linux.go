@@ -54,7 +54,12 @@ and of a connection, once it is established
 // printSocket prints the object of a socket on a line. It writes it as it is, since
 // there may be a million of them. Durations are in seconds.
 func printSocket(w *bufio.Writer, s *sockets.Socket) error {
-	line := append(w.AvailableBuffer(), `{"processes":`...)
+	_, err := w.Write(append(appendSocket(w.AvailableBuffer(), s), '\n'))
+	return err
+}
+
+func appendSocket(line []byte, s *sockets.Socket) []byte {
+	line = append(line, `{"processes":`...)
 	line = appendProcesses(line, s.Holders)
 	line = append(line, `,"state":`...)
 	line = appendString(line, s.State.String())
@@ -70,13 +75,8 @@ func printSocket(w *bufio.Writer, s *sockets.Socket) error {
 	}
 	line = append(line, `,"mptcp":`...)
 	line = strconv.AppendBool(line, s.MPTCP)
-	line = append(line, `,"keepalive":`...)
-	line = strconv.AppendBool(line, !s.Config.Disable)
-	for i := range policy.Options {
-		o := &policy.Options[i]
-		line = append(append(append(line, `,"`...), o.Key...), `":`...)
-		line = appendValue(line, o, o.Held(policy.Config(s.Config)))
-	}
+	line = append(line, ',')
+	line = appendPolicy(line, s.Config)
 	line = append(line, `,"unnoticed_idle":`...)
 	line = appendSeconds(line, s.Idle.For, !s.Idle.Never && !s.Idle.NoPeer)
 	line = append(line, `,"unnoticed_in_flight":`...)
@@ -92,8 +92,19 @@ func printSocket(w *bufio.Writer, s *sockets.Socket) error {
 	if s.Status.Open {
 		line = appendStatus(line, s.Status)
 	}
-	_, err := w.Write(append(line, "}\n"...))
-	return err
+	return append(line, '}')
+}
+
+// appendPolicy appends fields, without braces.
+func appendPolicy(line []byte, c keepalive.Config) []byte {
+	line = append(line, `"keepalive":`...)
+	line = strconv.AppendBool(line, !c.Disable)
+	for i := range policy.Options {
+		o := &policy.Options[i]
+		line = append(append(append(line, `,"`...), o.Key...), `":`...)
+		line = appendValue(line, o, o.Held(policy.Config(c)))
+	}
+	return line
 }
 
 func appendStatus(line []byte, status keepalive.Status) []byte {

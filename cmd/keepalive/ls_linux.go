@@ -31,14 +31,15 @@ on stderr, say what could not be seen.
 UNNOTICED is how long a dead peer of an idle connection goes unnoticed after
 the last segment that arrived, or "never" if it is never noticed. IN FLIGHT is
 the same for data in flight, after its first retransmission, or "?" if the
-sysctls of the socket's network namespace cannot be read, which eBPF can. The kernel's timers
-may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. A time in
-parentheses is left of a timer that is armed and longer: the kernel looks at the
-policy when that fires, as after "keepalive set" with data in flight. For a
-listening socket both apply to the connections that inherit its policy, and a socket that
-is not connected yet has neither. HEARD is the time since the peer last sent
-data or an acknowledgment. PROBES and RETRANS are unanswered probes and
-retransmissions. On a narrow terminal POLICY is
+sysctls of the socket's network namespace cannot be read, which eBPF can. The
+kernel's timers may add 1/8, and Multipath TCP adds net.mptcp.close_timeout. A
+time in parentheses is left of a timer that is armed and longer: the kernel
+looks at the policy when that fires, as after "keepalive set" with data in
+flight. For a listening socket both apply to the connections that inherit its
+policy, and a socket that is not connected yet has neither. HEARD is the time
+since the peer last sent data or an acknowledgment. PROBES and RETRANS are
+unanswered probes and retransmissions. On a narrow terminal PORT is the local
+port, and POLICY is
 ` + shortPolicyHelp() + `
 if these are set.
 
@@ -50,8 +51,9 @@ CIDR[:PORT] is, for example, 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or
 as 10m, or "never". --hang-in-flight does the same for IN FLIGHT, and "?"
 exceeds every limit. Both count an armed timer that is longer. Both select
 listening sockets only with --listen. They can guard a deployment: the exit code
-is 1 if a socket is selected, if something could not be seen that may be
-selected, and if a process that --pid or --command names has no TCP socket.
+is 1 if a socket is selected, and if something could not be seen that may be
+selected. With or without them it is 1 if a process that --pid or --command
+names has no TCP socket.
 
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are
@@ -163,6 +165,9 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, notes []string,
 	for _, line := range notes {
 		wrapped = append(wrapped, term.Wrap(line, out.Width)...)
 	}
+	if len(found) == 0 && l.watch == 0 {
+		return nil, wrapped, result
+	}
 	return renderSockets(out, found), wrapped, result
 }
 
@@ -198,14 +203,18 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes
 	for _, r := range refusals {
 		named[r.Process] = true
 	}
-	for _, flag := range l.selection.missing(slices.Collect(maps.Keys(named))) {
+	missing := l.selection.missing(slices.Collect(maps.Keys(named)))
+	for _, flag := range missing {
 		notes = append(notes, "no TCP socket was found for "+flag)
 	}
-	wanting := selected || len(notes) > 0
+	failed := len(missing) > 0 || l.selection.hangs() && (selected || len(notes) > 0)
+	if !selected && len(notes) == 0 && !l.selection.hangs() { // a guard is content
+		notes = append(notes, "no TCP socket matches")
+	}
 	if line := kernelLine(unseen); line != "" {
 		notes = append(notes, line)
 	}
-	if wanting && l.selection.hangs() {
+	if failed {
 		return notes, exitCode(exitProblem)
 	}
 	return notes, nil

@@ -62,6 +62,7 @@ var (
 	localColumn   = column{heading: "LOCAL", cell: plain(func(s *sockets.Socket) string { return endpointText(s.Local) }), cut: term.CutLeft}
 	remoteColumn  = column{heading: "REMOTE", cell: remote, cut: term.CutLeft}
 	peerColumn    = column{heading: "PEER", cell: peer, cut: term.CutLeft}
+	portColumn    = column{heading: "PORT", right: true, cell: plain(localPort)}
 	policyColumn  = column{heading: "POLICY", cell: shortPolicy}
 	idleColumn    = column{heading: "UNNOTICED", right: true, cell: unnoticedIdle}
 	flightColumn  = column{heading: "IN FLIGHT", right: true, cell: unnoticedInFlight}
@@ -113,9 +114,10 @@ func layouts() (wide, narrow [][]column) {
 		full, // pipes get this one, terminals only where namespaces differ
 		full[:len(full)-1],
 		slices.Concat([]column{processColumn, localColumn, remoteColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
-		slices.Concat([]column{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
+		slices.Concat([]column{processColumn, portColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn}, answerColumns),
 	}
 	narrow = [][]column{
+		{processColumn, portColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn},
 		{processColumn, peerColumn, policyColumn, idleColumn, flightColumn, heardColumn},
 		{processColumn, peerColumn, idleColumn, flightColumn, heardColumn},
 		{processColumn, peerColumn, idleColumn},
@@ -153,6 +155,14 @@ func endpointText(a netip.AddrPort) string {
 		return nothing
 	}
 	return a.String()
+}
+
+// localPort is what a server is known by.
+func localPort(s *sockets.Socket) string {
+	if s.Local.Port() == 0 {
+		return nothing
+	}
+	return strconv.Itoa(int(s.Local.Port()))
 }
 
 // remote has the state in its place where the socket is not connected, or not to
@@ -293,11 +303,8 @@ func unanswered(count func(*sockets.Socket) int) func(*sockets.Socket) (string, 
 	}
 }
 
-// renderSockets returns the lines of a table, none for no sockets.
+// renderSockets returns the lines of a table, of which the first is the heading.
 func renderSockets(out term.Output, list []*sockets.Socket) []string {
-	if len(list) == 0 {
-		return nil
-	}
 	rendered := make(map[string]term.Column)
 	var t term.Table
 	wide, narrow := layouts()

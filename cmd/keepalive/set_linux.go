@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,6 +55,18 @@ microseconds pass between this check and the last option. If the program
 changes the socket in this time, set overwrites that change. A socket that is
 gone is reported too.
 
+--json prints an object for each selected socket, on a line of its own, with the
+fields
+
+    result        set, unchanged, refused, gone or deselected
+    dry_run       whether nothing was set
+    before        the policy before: keepalive and its options
+    after         the policy after, null unless it is set or unchanged
+    takes_effect  time until then, null for at once
+    reason        why it was refused, or null
+    note          what is known about connections to come, or null
+    socket        the socket before, as "keepalive ls --json" prints it
+
 The exit code is 1 if a socket was refused, if no socket is selected, and if
 --pid or --command names a process that cannot be looked into: the missing
 right is printed. Set reports connections that could not be seen as keepalive
@@ -73,6 +86,7 @@ ls does.`,
 	}
 	s.selection.addFlags(c)
 	s.finding.addFlags(c)
+	c.Flags().BoolVar(&s.json, "json", false, "print a JSON object for each socket")
 	c.Flags().BoolVar(&s.dryRun, "dry-run", false, "print what would be set, and set nothing")
 	return c
 }
@@ -83,6 +97,7 @@ type setCommand struct {
 	finding   finding
 	change    change
 	dryRun    bool
+	json      bool
 	guarded   bool // connections to come hold the policy whatever happens
 
 	out    term.Output
@@ -124,30 +139,37 @@ func (s *setCommand) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		result := isGone
+		result := setResult{outcome: isGone, socket: *socket}
 		r.Read(socket.Index, func(now *sockets.Socket) { result = s.setIfSelected(now, all) })
-		if result == isGone {
-			s.say(socket, "gone since")
-		}
-		s.counts[result]++
+		s.say(&result)
+		s.counts[result.outcome]++
 	}
 	r.Close() // which tells of refusals
 	return s.result(f, len(selected))
 }
 
+// A setResult is what came of a socket.
+type setResult struct {
+	outcome
+	socket sockets.Socket   // before
+	after  keepalive.Config // of what is set or unchanged
+	timer  sockets.Timer    // that is armed afterwards
+	reason error            // of a refusal
+	note   string           // on a listening socket
+}
+
 // setIfSelected sets a socket that has just been read, unless it has changed
 // since it was selected.
-func (s *setCommand) setIfSelected(now *sockets.Socket, all []*sockets.Socket) outcome {
+func (s *setCommand) setIfSelected(now *sockets.Socket, all []*sockets.Socket) setResult {
 	if !s.selection.has(now) {
-		s.say(now, "no longer selected")
-		return isDeselected
+		return setResult{outcome: isDeselected, socket: *now}
 	}
 	return s.set(now, all)
 }
 
-// set changes the socket, and says how.
-func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) outcome {
-	before := socket.Config
+// set changes the socket.
+func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) setResult {
+	result := setResult{socket: *socket}
 	after, err := s.change.of(socket)
 	if err == nil && !s.dryRun {
 		err = socket.Apply(after)
@@ -157,57 +179,114 @@ func (s *setCommand) set(socket *sockets.Socket, all []*sockets.Socket) outcome 
 		after = socket.Config
 	}
 	if err != nil {
-		s.say(socket, "refused: "+strings.TrimPrefix(err.Error(), "keepalive: "))
-		return isRefused
+		result.outcome, result.reason = isRefused, err
+		return result
 	}
-	change, result := s.difference(before, after)
-	if result == isSet {
-		change += waits(socket.Timer)
+	result.after, result.timer = keepalive.Config(policy.Config(after).AsRead()), socket.Timer
+	if result.socket.Config == result.after {
+		result.outcome = isUnchanged
 	}
-	s.say(socket, change)
 	if socket.State == sockets.Listen && !s.guarded {
-		was := *socket
-		was.Config = before
-		fmt.Fprintln(s.out, "    "+inheritance(&was, all))
+		result.note = inheritance(&result.socket, all)
 	}
 	return result
 }
 
-func (s *setCommand) difference(before, after keepalive.Config) (string, outcome) {
-	after = keepalive.Config(policy.Config(after).AsRead())
-	if before == after {
-		return "unchanged: " + after.String(), isUnchanged
+// text says what came of a socket.
+func (s *setCommand) text(r *setResult) string {
+	switch r.outcome {
+	case isGone:
+		return "gone since"
+	case isDeselected:
+		return "no longer selected"
+	case isRefused:
+		return "refused: " + r.refusal()
+	case isUnchanged:
+		return "unchanged: " + r.after.String()
 	}
-	line := before.String() + " → " + after.String()
+	line := r.socket.Config.String() + " → " + r.after.String()
 	if s.out.Width > 0 && len(line)+4 > s.out.Width {
 		line = strings.Replace(line, " → ", "\n  → ", 1)
 	}
-	return line, isSet
+	return line + r.waits()
 }
 
-// waits says when a policy takes effect on a connection with data in flight.
-func waits(t sockets.Timer) string {
-	if t.Left < time.Second {
+func (r *setResult) refusal() string { return strings.TrimPrefix(r.reason.Error(), "keepalive: ") }
+
+// takesEffect returns the time until a policy takes effect on a connection with
+// data in flight, 0 for at once.
+func (r *setResult) takesEffect() time.Duration {
+	kind := r.timer.Kind
+	if r.outcome != isSet || kind != sockets.Retransmission && kind != sockets.ZeroWindow {
+		return 0
+	}
+	return r.timer.Left
+}
+
+// waits says so, where it is worth it.
+func (r *setResult) waits() string {
+	left := r.takesEffect()
+	if left < time.Second {
 		return ""
 	}
-	switch t.Kind {
-	case sockets.Retransmission:
-		return fmt.Sprintf(" (takes effect at the next retransmission, in %v)", roundedUp(t.Left))
-	case sockets.ZeroWindow:
-		return fmt.Sprintf(" (takes effect at the next zero-window probe, in %v)", roundedUp(t.Left))
+	event := "retransmission"
+	if r.timer.Kind == sockets.ZeroWindow {
+		event = "zero-window probe"
 	}
-	return ""
+	return fmt.Sprintf(" (takes effect at the next %s, in %v)", event, roundedUp(left))
 }
 
-// say prints something about a socket, in a pipe on one line.
-func (s *setCommand) say(socket *sockets.Socket, what string) {
-	peer, _ := remote(socket)
-	name := fmt.Sprintf("%s %s %s", s.out.Paint(term.Heading, processes(socket)), endpointText(socket.Local), peer)
-	if s.out.Terminal {
-		fmt.Fprintf(s.out, "%s\n    %s\n", name, what)
+// say prints what came of a socket, in a pipe on one line.
+func (s *setCommand) say(r *setResult) {
+	if s.json {
+		s.out.Write(append(s.appendResult(nil, r), '\n'))
 		return
 	}
-	fmt.Fprintf(s.out, "%s: %s\n", name, what)
+	peer, _ := remote(&r.socket)
+	if r.socket.Remote.IsValid() {
+		peer = "→ " + peer
+	}
+	name := fmt.Sprintf("%s %s %s", s.out.Paint(term.Heading, processes(&r.socket)), endpointText(r.socket.Local), peer)
+	if s.out.Terminal {
+		fmt.Fprintf(s.out, "%s\n    %s\n", name, s.text(r))
+	} else {
+		fmt.Fprintf(s.out, "%s: %s\n", name, s.text(r))
+	}
+	if r.note != "" {
+		fmt.Fprintln(s.out, "    "+r.note)
+	}
+}
+
+// appendResult appends an object of set --json.
+func (s *setCommand) appendResult(line []byte, r *setResult) []byte {
+	line = append(line, `{"result":`...)
+	line = appendString(line, [outcomes]string{"set", "unchanged", "refused", "gone", "deselected"}[r.outcome])
+	line = append(line, `,"dry_run":`...)
+	line = strconv.AppendBool(line, s.dryRun)
+	line = append(line, `,"before":{`...)
+	line = appendPolicy(line, r.socket.Config)
+	line = append(line, `},"after":`...)
+	if r.outcome == isSet || r.outcome == isUnchanged {
+		line = append(appendPolicy(append(line, '{'), r.after), '}')
+	} else {
+		line = append(line, null...)
+	}
+	line = append(line, `,"takes_effect":`...)
+	line = appendSeconds(line, r.takesEffect(), r.takesEffect() != 0)
+	line = append(line, `,"reason":`...)
+	if r.reason != nil {
+		line = appendString(line, r.refusal())
+	} else {
+		line = append(line, null...)
+	}
+	line = append(line, `,"note":`...)
+	if r.note != "" {
+		line = appendString(line, r.note)
+	} else {
+		line = append(line, null...)
+	}
+	line = append(line, `,"socket":`...)
+	return append(appendSocket(line, &r.socket), '}')
 }
 
 var errNoSocket = errors.New("no socket is selected that the caller may see")
@@ -216,11 +295,8 @@ var errNoSocket = errors.New("no socket is selected that the caller may see")
 func (s *setCommand) result(f *sockets.Found, selected int) error {
 	refusals := s.selection.refused(f.Refusals())
 	lines := refusalLines(refusals)
-	if s.selection.namesProcesses() {
-		lines = nil
-		for _, r := range refusals {
-			lines = append(lines, "keepalive: "+r.Error())
-		}
+	if s.selection.namesProcesses() && len(refusals) == 1 {
+		lines = []string{"keepalive: " + refusals[0].Error()}
 	}
 	lines = append(lines, unseenLines(s.selection.unseen(f))...)
 	if selected > 0 {

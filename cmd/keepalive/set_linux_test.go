@@ -39,7 +39,7 @@ func TestSetOnRedis(t *testing.T) {
 	r := runCommand(t, append([]string{"set", "idle=200s,count=2"}, chosen...)...)
 	require.Equal(t, exitDone, r.code, r.stderr)
 	assert.Equal(t, "1 socket: 1 set\n", r.stderr)
-	assert.Contains(t, r.stdout, fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 %s: ", pid(server), conn.LocalAddr()))
+	assert.Contains(t, r.stdout, fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 → %s: ", pid(server), conn.LocalAddr()))
 	assert.Contains(t, r.stdout, "idle=5m0s,interval=1m40s,count=3")
 	assert.Contains(t, r.stdout, " → idle=3m20s,interval=1m40s,count=2", "what the policy leaves out stays")
 	assert.Regexp(t, `timer:\(keepalive,[123]min`, ss(t, conn))

@@ -245,7 +245,7 @@ func TestSetFitsTheTerminal(t *testing.T) {
 	conn := dial(t, "127.0.0.1:6379")
 	ask(t, conn)
 	args := []string{"set", "--pid", pid(server), "--remote", conn.LocalAddr().String(), "--dry-run", "idle=1m"}
-	name := fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 %s\n", pid(server), conn.LocalAddr())
+	name := fmt.Sprintf("redis-server[%s] 127.0.0.1:6379 → %s\n", pid(server), conn.LocalAddr())
 	assert.Equal(t, name+"    idle=5m0s,interval=1m40s,count=3\n  → idle=1m0s,interval=1m40s,count=3\n1 socket: 1 to be set. Nothing was set (--dry-run).\n",
 		show(t, 60, 30, "NO_COLOR=1", args...))
 	assert.Equal(t, name+"    idle=5m0s,interval=1m40s,count=3 → idle=1m0s,interval=1m40s,count=3\n1 socket: 1 to be set. Nothing was set (--dry-run).\n",
