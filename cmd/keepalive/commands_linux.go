@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 func groups() []commandGroup {
 	return []commandGroup{
 		{"See", []*cobra.Command{newLs(), newDefaults()}},
-		{"Change", []*cobra.Command{newSet()}},
+		{"Change", []*cobra.Command{newSet(), newKill()}},
 		{"Hold", []*cobra.Command{newRun(), newAttach()}},
 		{"Choose", []*cobra.Command{newPlan(), newProbe()}},
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -45,15 +47,18 @@ if these are set.
 
 Flags select sockets. Repeated flags are ORed, different flags are ANDed. A
 CIDR[:PORT] is, for example, 10.0.0.0/8:5432, [2001:db8::/32]:443, 10.0.0.1 or
-:5432. IPv4 selects IPv4-mapped IPv6 addresses too.
+:5432. IPv4 selects IPv4-mapped IPv6 addresses too. --cgroup and --unit select
+the processes of a control group and of those below it, as "keepalive attach"
+does. --netns takes a name of ip-netns(8), a path such as /proc/PID/ns/net, or
+an inode as lsns(8) and --json print it.
 
 --hang LIMIT selects connections whose UNNOTICED exceeds LIMIT, a duration such
 as 10m, or "never". --hang-in-flight does the same for IN FLIGHT, and "?"
 exceeds every limit. Both count an armed timer that is longer. Both select
 listening sockets only with --listen. They can guard a deployment: the exit code
 is 1 if a socket is selected, and if something could not be seen that may be
-selected. With or without them it is 1 if a process that --pid or --command
-names has no TCP socket.
+selected. With or without them it is 1 if what --pid, --command, --cgroup or
+--unit names has no TCP socket.
 
 --json prints an object for each socket, on a line of its own. Durations are
 numbers of seconds. The fields are
@@ -77,16 +82,22 @@ for each of
     registered with io_uring, or held in another PID namespace
 
 It compares the network namespaces of the processes in /proc and in /run/netns,
-or with --pid or --command those of the selected processes and their
-connections. Without eBPF it does not compare namespaces that only a descriptor,
-a thread or another mount keeps. It does not compare listening and connecting
-sockets.
+or with --pid, --command, --cgroup or --unit those of the selected processes and
+their connections. Without eBPF it does not compare namespaces that only a
+descriptor, a thread or another mount keeps. It does not compare listening and
+connecting sockets.
 
-Not shown and not reported are connections that a program has closed or has yet
-to accept, and sockets that are opened or closed meanwhile. Connections of the
-kernel, as to NFS, are counted on a line that does not change the exit code; to
-tell them apart takes CAP_BPF and CAP_PERFMON. Descriptors of a thread that has
-its own are read since Linux 6.9, before that reported.`,
+--all also shows sockets that no process holds, with "-" for the process: those
+that wait to be accepted, that their program has closed, that io_uring or a
+message over a Unix socket holds, and the kernel's own, as for NFS. It takes
+eBPF. Not among them are closed sockets that only io_uring holds, nor what the
+kernel keeps in short form: TIME-WAIT, and FIN-WAIT-2 without a program.
+
+Not shown and not reported otherwise are connections that a program has closed
+or has yet to accept, and sockets that are opened or closed meanwhile.
+Connections of the kernel are counted on a line that does not change the exit
+code; to tell them apart takes CAP_BPF and CAP_PERFMON. Descriptors of a thread
+that has its own are read since Linux 6.9, before that reported.`,
 		Example: `  keepalive ls
   keepalive ls --command postgres --remote 10.0.0.0/8
   keepalive ls --hang 10m || echo 'a dead peer would go unnoticed'
@@ -99,6 +110,7 @@ its own are read since Linux 6.9, before that reported.`,
 	}
 	l.selection.addFlags(c)
 	l.finding.addFlags(c)
+	c.Flags().BoolVar(&l.all, "all", false, "sockets that no process holds, too")
 	c.Flags().BoolVar(&l.json, "json", false, "print a JSON object for each socket")
 	c.Flags().Var((*durationFlag)(&l.watch), "watch", "repeat every `INTERVAL`, on a terminal in place")
 	return c
@@ -117,6 +129,7 @@ const prometheus = `    keepalive ls --json | jq -r 'select(.heard != null) | .p
 type ls struct {
 	selection selection
 	finding   finding
+	all       bool
 	json      bool
 	watch     time.Duration
 	stderr    io.Writer
@@ -174,14 +187,17 @@ func (l *ls) table(ctx context.Context, out term.Output) (lines, notes []string,
 // find visits the selected sockets. It returns lines about what was not found or
 // could not be seen, and the result.
 func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes []string, result error) {
+	if err := l.selection.resolve(); err != nil {
+		return nil, err
+	}
 	f, err := l.finding.find(l.stderr)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	named, selected := make(map[sockets.Process]bool), false
-	for s := range f.All(l.selection.hasProcess) {
-		if err := ctx.Err(); err != nil {
+	for s, err := range l.sockets(f) {
+		if err := cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
 		if l.selection.namesProcesses() {
@@ -199,6 +215,9 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes
 	}
 	refusals := l.selection.refused(f.Refusals())
 	unseen := l.selection.unseen(f)
+	if l.all {
+		unseen.Connections = nil // they are in the table
+	}
 	notes = slices.Concat(refusalLines(refusals), unseenLines(unseen))
 	for _, r := range refusals {
 		named[r.Process] = true
@@ -218,6 +237,31 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes
 		return notes, exitCode(exitProblem)
 	}
 	return notes, nil
+}
+
+// sockets yields the sockets of processes that may be selected, and with --all those
+// that no process holds.
+func (l *ls) sockets(f *sockets.Found) iter.Seq2[*sockets.Socket, error] {
+	return func(yield func(*sockets.Socket, error) bool) {
+		for s := range f.All(l.selection.hasProcess) {
+			if !yield(s, nil) {
+				return
+			}
+		}
+		if !l.all {
+			return
+		}
+		unheld, err := f.Unheld()
+		if err != nil {
+			yield(nil, fmt.Errorf("--all takes eBPF: %w", err))
+			return
+		}
+		for _, s := range unheld {
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
 }
 
 // watchTable shows the table until ctx ends. Its result is that of the last one.

@@ -27,6 +27,17 @@ func refusalLines(refusals []sockets.Refusal) []string {
 	return []string{fmt.Sprintf("%s could not be looked into (%s)", plural(len(refusals), "process", "processes"), strings.Join(reasons, "; "))}
 }
 
+// unseenLines returns lines about what could not be seen, and whether a process that
+// a flag names could not be looked into.
+func (s *selection) unseenLines(f *sockets.Found) (lines []string, refused bool) {
+	refusals := s.refused(f.Refusals())
+	lines = refusalLines(refusals)
+	if s.namesProcesses() && len(refusals) == 1 {
+		lines = []string{"keepalive: " + refusals[0].Error()}
+	}
+	return append(lines, unseenLines(s.unseen(f))...), s.namesProcesses() && len(refusals) > 0
+}
+
 // unseenLines returns a line about each kind of thing that could not be seen.
 func unseenLines(u sockets.Unseen) (lines []string) {
 	if u.Hidden != nil {

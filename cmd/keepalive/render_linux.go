@@ -22,10 +22,18 @@ func compareAttention(a, b *sockets.Socket) int {
 	return cmp.Or(
 		cmp.Compare(urgency(a), urgency(b)),
 		cmp.Compare(longest(b), longest(a)),
-		cmp.Compare(a.Holders[0].Command, b.Holders[0].Command),
-		cmp.Compare(a.Holders[0].PID, b.Holders[0].PID),
-		cmp.Compare(a.Holders[0].FD, b.Holders[0].FD),
+		cmp.Compare(firstHolder(a).Command, firstHolder(b).Command),
+		cmp.Compare(firstHolder(a).PID, firstHolder(b).PID),
+		cmp.Compare(firstHolder(a).FD, firstHolder(b).FD),
 	)
+}
+
+// firstHolder returns the zero Holder for a socket that no process holds.
+func firstHolder(s *sockets.Socket) (h sockets.Holder) {
+	if len(s.Holders) > 0 {
+		h = s.Holders[0]
+	}
+	return h
 }
 
 func longest(s *sockets.Socket) time.Duration {
@@ -132,6 +140,9 @@ func plain(text func(*sockets.Socket) string) func(*sockets.Socket) (string, ter
 
 // processes names the program once, and the ids of all that share the socket.
 func processes(s *sockets.Socket) string {
+	if len(s.Holders) == 0 {
+		return nothing
+	}
 	var ids []string
 	for _, h := range s.Holders {
 		if id := strconv.Itoa(h.PID); !slices.Contains(ids, id) {

@@ -20,21 +20,34 @@ import (
 type selection struct {
 	pids          []int
 	commands      []string
+	cgroups       []string
+	units         []string
+	netns         namespaces
 	local, remote endpoints
 	listen        bool
 	suspect       bool
 	hang          limit
 	hangInFlight  limit
+
+	groups []groupMembers // of cgroups and units, once resolved
 }
 
 // addFlags defines the flags of a command.
 func (s *selection) addFlags(c *cobra.Command) {
+	s.addConnectionFlags(c)
+	c.Flags().BoolVar(&s.listen, "listen", false, "listening sockets")
+}
+
+// addConnectionFlags defines those that select connections.
+func (s *selection) addConnectionFlags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.IntSliceVar(&s.pids, "pid", nil, "sockets of the process `PID`")
 	flags.StringArrayVar(&s.commands, "command", nil, "sockets of programs called `NAME` in /proc/PID/comm")
 	flags.Var(&s.local, "local", "sockets with a local address in `CIDR[:PORT]`")
 	flags.Var(&s.remote, "remote", "sockets with a remote address in `CIDR[:PORT]`")
-	flags.BoolVar(&s.listen, "listen", false, "listening sockets")
+	flags.StringArrayVar(&s.cgroups, "cgroup", nil, "sockets of the control group `PATH`")
+	flags.StringArrayVar(&s.units, "unit", nil, "sockets of the systemd unit `NAME`")
+	flags.Var(&s.netns, "netns", "sockets of the network namespace `NS`")
 	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
 	flags.Var(&s.hang, "hang", "connections whose UNNOTICED exceeds `LIMIT`")
 	flags.Var(&s.hangInFlight, "hang-in-flight", "connections whose IN FLIGHT exceeds `LIMIT`")
@@ -51,26 +64,40 @@ func limitMissing(c *cobra.Command, err error) error {
 
 // isEmpty reports whether every socket is selected.
 func (s *selection) isEmpty() bool {
-	return len(s.pids)+len(s.commands)+len(s.local)+len(s.remote) == 0 && !s.listen && !s.suspect && !s.hangs()
+	return !s.namesProcesses() && len(s.netns)+len(s.local)+len(s.remote) == 0 && !s.listen && !s.suspect && !s.hangs()
 }
 
 func (s *selection) hangs() bool { return s.hang.set || s.hangInFlight.set }
 
 func (s *selection) has(socket *sockets.Socket) bool {
-	return s.hasHolder(socket.Holders) &&
+	return s.hasHolder(socket.Holders) && s.netns.has(socket.NetNS) &&
 		s.local.has(socket.Local) && s.remote.has(socket.Remote) &&
 		(!s.listen || socket.State == sockets.Listen) &&
 		(!s.suspect || socket.Status.Suspect()) &&
 		(!s.hangs() || s.hasHang(socket))
 }
 
+// of returns the selected sockets, those that need attention first.
+func (s *selection) of(f *sockets.Found) (selected []*sockets.Socket) {
+	for socket := range f.All(s.hasProcess) {
+		if s.has(socket) {
+			selected = append(selected, socket)
+		}
+	}
+	slices.SortStableFunc(selected, compareAttention)
+	return selected
+}
+
+// hasHolder reports whether a socket that has holders is selected.
 func (s *selection) hasHolder(holders []sockets.Holder) bool {
-	return slices.ContainsFunc(holders, func(h sockets.Holder) bool { return s.hasProcess(h.Process) })
+	return len(holders) == 0 && !s.namesProcesses() ||
+		slices.ContainsFunc(holders, func(h sockets.Holder) bool { return s.hasProcess(h.Process) })
 }
 
 func (s *selection) hasProcess(p sockets.Process) bool {
 	return (len(s.pids) == 0 || slices.Contains(s.pids, p.PID)) &&
-		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, p.IsCalled))
+		(len(s.commands) == 0 || slices.ContainsFunc(s.commands, p.IsCalled)) &&
+		!slices.ContainsFunc(s.groups, func(g groupMembers) bool { return !g.has(p) })
 }
 
 // missing returns the flags for processes that are not among some.
@@ -85,13 +112,16 @@ func (s *selection) missing(processes []sockets.Process) (flags []string) {
 			flags = append(flags, "--command "+name)
 		}
 	}
+	for _, g := range s.groups {
+		flags = append(flags, g.missing(processes)...)
+	}
 	return flags
 }
 
 // refused returns the refusals that may be about a selected process. A process
 // whose name can't be read may have any.
 func (s *selection) refused(refusals []sockets.Refusal) []sockets.Refusal {
-	byID := selection{pids: s.pids}
+	byID := selection{pids: s.pids, groups: s.groups}
 	return slices.DeleteFunc(refusals, func(r sockets.Refusal) bool {
 		return !s.hasProcess(r.Process) && (r.IsNamed() || !byID.hasProcess(r.Process))
 	})
@@ -107,15 +137,20 @@ func (s *selection) unseen(f *sockets.Found) sockets.Unseen {
 	if len(s.pids) > 0 {
 		u.Hidden = nil // those processes are missing if they are hidden
 	}
+	u.Uncounted = slices.DeleteFunc(u.Uncounted, func(u sockets.Uncounted) bool {
+		return u.NetNS != 0 && !s.netns.has(u.NetNS)
+	})
 	u.Connections = slices.DeleteFunc(u.Connections, func(c sockets.Connection) bool {
-		return s.listen || !s.local.has(c.Local) || !s.remote.has(c.Remote)
+		return s.listen || !s.netns.has(c.NetNS) || !s.local.has(c.Local) || !s.remote.has(c.Remote)
 	})
 	return u
 }
 
 // namesProcesses reports whether flags name the processes. A refused process is
 // then a failure.
-func (s *selection) namesProcesses() bool { return len(s.pids)+len(s.commands) > 0 }
+func (s *selection) namesProcesses() bool {
+	return len(s.pids)+len(s.commands)+len(s.cgroups)+len(s.units) > 0
+}
 
 // hasHang leaves out what has no peer, but for listening sockets that are asked
 // for.

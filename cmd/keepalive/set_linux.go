@@ -68,9 +68,9 @@ fields
     socket        the socket before, as "keepalive ls --json" prints it
 
 The exit code is 1 if a socket was refused, if no socket is selected, and if
---pid or --command names a process that cannot be looked into: the missing
-right is printed. Set reports connections that could not be seen as keepalive
-ls does.`,
+--pid, --command, --cgroup or --unit names a process that cannot be looked into:
+the missing right is printed. Set reports connections that could not be seen as
+keepalive ls does.`,
 		Example: `  keepalive set --command redis-server idle=1m,interval=5s,count=3
   keepalive set --hang never --dry-run idle=5m
   keepalive set --pid 4711 --remote 10.0.0.0/8:5432 max_rto=2s
@@ -109,7 +109,7 @@ type setCommand struct {
 type outcome int
 
 const (
-	isSet outcome = iota
+	isDone outcome = iota
 	isUnchanged
 	isRefused
 	isGone
@@ -121,14 +121,15 @@ func (s *setCommand) run(ctx context.Context) error {
 	if s.selection.isEmpty() {
 		return usageError{errors.New("every socket is selected, want a flag that says which, such as --pid, --command or --remote")}
 	}
+	if err := s.selection.resolve(); err != nil {
+		return err
+	}
 	f, err := s.finding.find(s.stderr)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	selected := slices.DeleteFunc(slices.Collect(f.All(s.selection.hasProcess)),
-		func(socket *sockets.Socket) bool { return !s.selection.has(socket) })
-	slices.SortStableFunc(selected, compareAttention)
+	selected := s.selection.of(f)
 	var all []*sockets.Socket // whoever has accepted them
 	if slices.ContainsFunc(selected, func(socket *sockets.Socket) bool { return socket.State == sockets.Listen }) {
 		all = slices.Collect(f.All(func(sockets.Process) bool { return true }))
@@ -217,7 +218,7 @@ func (r *setResult) refusal() string { return strings.TrimPrefix(r.reason.Error(
 // data in flight, 0 for at once.
 func (r *setResult) takesEffect() time.Duration {
 	kind := r.timer.Kind
-	if r.outcome != isSet || kind != sockets.Retransmission && kind != sockets.ZeroWindow {
+	if r.outcome != isDone || kind != sockets.Retransmission && kind != sockets.ZeroWindow {
 		return 0
 	}
 	return r.timer.Left
@@ -236,24 +237,29 @@ func (r *setResult) waits() string {
 	return fmt.Sprintf(" (takes effect at the next %s, in %v)", event, roundedUp(left))
 }
 
-// say prints what came of a socket, in a pipe on one line.
+// say prints what came of a socket.
 func (s *setCommand) say(r *setResult) {
 	if s.json {
 		s.out.Write(append(s.appendResult(nil, r), '\n'))
 		return
 	}
-	peer, _ := remote(&r.socket)
-	if r.socket.Remote.IsValid() {
-		peer = "→ " + peer
-	}
-	name := fmt.Sprintf("%s %s %s", s.out.Paint(term.Heading, processes(&r.socket)), endpointText(r.socket.Local), peer)
-	if s.out.Terminal {
-		fmt.Fprintf(s.out, "%s\n    %s\n", name, s.text(r))
-	} else {
-		fmt.Fprintf(s.out, "%s: %s\n", name, s.text(r))
-	}
+	sayOf(s.out, &r.socket, s.text(r))
 	if r.note != "" {
 		fmt.Fprintln(s.out, "    "+r.note)
+	}
+}
+
+// sayOf prints something about a socket, in a pipe on one line.
+func sayOf(out term.Output, socket *sockets.Socket, what string) {
+	peer, _ := remote(socket)
+	if socket.Remote.IsValid() {
+		peer = "→ " + peer
+	}
+	name := fmt.Sprintf("%s %s %s", out.Paint(term.Heading, processes(socket)), endpointText(socket.Local), peer)
+	if out.Terminal {
+		fmt.Fprintf(out, "%s\n    %s\n", name, what)
+	} else {
+		fmt.Fprintf(out, "%s: %s\n", name, what)
 	}
 }
 
@@ -266,7 +272,7 @@ func (s *setCommand) appendResult(line []byte, r *setResult) []byte {
 	line = append(line, `,"before":{`...)
 	line = appendPolicy(line, r.socket.Config)
 	line = append(line, `},"after":`...)
-	if r.outcome == isSet || r.outcome == isUnchanged {
+	if r.outcome == isDone || r.outcome == isUnchanged {
 		line = append(appendPolicy(append(line, '{'), r.after), '}')
 	} else {
 		line = append(line, null...)
@@ -293,12 +299,7 @@ var errNoSocket = errors.New("no socket is selected that the caller may see")
 
 // result prints what could not be seen and how many sockets were set.
 func (s *setCommand) result(f *sockets.Found, selected int) error {
-	refusals := s.selection.refused(f.Refusals())
-	lines := refusalLines(refusals)
-	if s.selection.namesProcesses() && len(refusals) == 1 {
-		lines = []string{"keepalive: " + refusals[0].Error()}
-	}
-	lines = append(lines, unseenLines(s.selection.unseen(f))...)
+	lines, refused := s.selection.unseenLines(f)
 	if selected > 0 {
 		lines = append(lines, s.summary(selected))
 	}
@@ -306,7 +307,7 @@ func (s *setCommand) result(f *sockets.Found, selected int) error {
 		fmt.Fprintln(s.stderr, line)
 	}
 	switch {
-	case s.counts[isRefused] > 0 || s.selection.namesProcesses() && len(refusals) > 0:
+	case s.counts[isRefused] > 0 || refused:
 		return exitCode(exitProblem)
 	case selected == 0:
 		return errNoSocket
@@ -317,17 +318,22 @@ func (s *setCommand) result(f *sockets.Found, selected int) error {
 // summary is the last line.
 func (s *setCommand) summary(selected int) string {
 	words := [outcomes]string{"set", "unchanged", "refused", "gone", "no longer selected"}
-	var parts []string
-	for result, n := range s.counts {
-		if n > 0 || outcome(result) == isSet {
-			parts = append(parts, fmt.Sprint(n, " ", words[result]))
-		}
-	}
-	line := plural(selected, "socket", "sockets") + ": " + strings.Join(parts, ", ")
+	line := plural(selected, "socket", "sockets") + ": " + summary(s.counts, words)
 	if s.dryRun {
 		line = strings.Replace(line, " set", " to be set", 1) + ". Nothing was set (--dry-run)."
 	}
 	return line
+}
+
+// summary counts what came of sockets.
+func summary(counts [outcomes]int, words [outcomes]string) string {
+	var parts []string
+	for result, n := range counts {
+		if n > 0 || outcome(result) == isDone {
+			parts = append(parts, fmt.Sprint(n, " ", words[result]))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // inheritance says what is known about whether connections keep what they inherit

@@ -198,6 +198,11 @@ func (s *Socket) identify() (ok bool, err error) {
 	if s.Remote, err = address(s.fd, unix.SYS_GETPEERNAME); err != nil {
 		return false, err
 	}
-	s.Cookie, err = unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE)
-	return true, os.NewSyscallError("getsockopt SO_COOKIE", err)
+	if s.Cookie, err = unix.GetsockoptUint64(s.fd, unix.SOL_SOCKET, unix.SO_COOKIE); err != nil {
+		return false, os.NewSyscallError("getsockopt SO_COOKIE", err)
+	}
+	if device, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil { // Linux 5.1
+		s.device = uint32(device)
+	}
+	return true, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A record is what the program of [taskFile] writes of a descriptor of a socket.
+// A record is what a [recordIterator] writes of a socket.
 // Times are in jiffies. A record without an address family is of a Multipath TCP
 // socket, of which only the first fields are known.
 type record struct {
@@ -27,6 +27,7 @@ type record struct {
 	options                    [len(policy.Options)]uint32 // in the order of that table
 	unacked, srtt              uint32                      // srtt is in 1/8 µs
 	sinceData, sinceAck        uint32
+	device                     uint32 // that it is bound to, an index
 	backoff, probes            uint8
 	retransmits, retriesSysctl uint8
 }
@@ -44,7 +45,7 @@ func (r *record) isLinkLocal(addr [16]byte) bool {
 // fill writes what the record has into a Socket.
 func (r *record) fill(s *Socket, hz uint64) {
 	s.State = State(r.state)
-	s.Cookie = r.cookie
+	s.Cookie, s.device = r.cookie, r.device
 	s.NetNS = uint64(r.netns)
 	s.Local = r.endpoint(r.local, r.localPort)
 	if s.State != closed && r.remotePort != [2]byte{} { // as getpeername(2) has it

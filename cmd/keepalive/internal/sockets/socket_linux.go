@@ -29,6 +29,7 @@ type Socket struct {
 	Timer Timer
 
 	fd        int
+	device    uint32 // that it is bound to, an index, 0 for none
 	namespace *namespace
 }
 

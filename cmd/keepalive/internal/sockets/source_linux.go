@@ -78,7 +78,8 @@ func (f *Found) Reading() (Reading, error) {
 
 // iterator is the source of [ByIterator].
 type iterator struct {
-	files   *taskFile
+	files   *recordIterator
+	hz      uint64
 	records [][]record
 }
 
@@ -86,11 +87,15 @@ func newIterator() (*iterator, error) {
 	if err := seesAllProcesses(); err != nil {
 		return nil, err
 	}
+	hz, err := readHZ()
+	if err != nil {
+		return nil, err
+	}
 	files, err := newTaskFile()
 	if err != nil {
 		return nil, err
 	}
-	return &iterator{files: files}, nil
+	return &iterator{files: files, hz: hz}, nil
 }
 
 func (i *iterator) close() { i.files.Close() }
@@ -200,7 +205,7 @@ func (i *iterator) socket(f *Found, index int) *Socket {
 		return nil
 	}
 	s := &Socket{Index: index, fd: -1, Holders: f.holders(refs)}
-	r.fill(s, i.files.hz)
+	r.fill(s, i.hz)
 	s.namespace = f.namespaces.byInode(s.NetNS)
 	s.setTimer(f.timer(s, r.inode))
 	return s

@@ -16,51 +16,52 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A taskFile is an iterator of eBPF over the descriptors of all processes. It
-// takes CAP_BPF and CAP_PERFMON, and a kernel with BTF.
-type taskFile struct {
+// A recordIterator is an iterator of eBPF that writes records. It takes CAP_BPF and
+// CAP_PERFMON, and a kernel with BTF.
+type recordIterator struct {
 	program *ebpf.Program
 	link    *link.Iter
-	hz      uint64
 }
 
-// newTaskFile loads the iterator. Close it.
-func newTaskFile() (*taskFile, error) {
-	hz, err := readHZ()
+// newTaskFile returns an iterator over the descriptors of all processes but this
+// one: task_file. Close it.
+func newTaskFile() (*recordIterator, error) {
+	return newRecordIterator("task_file", taskFileInstructions)
+}
+
+func newRecordIterator(over string, program func() (asm.Instructions, error)) (*recordIterator, error) {
+	instructions, err := program()
 	if err != nil {
 		return nil, err
 	}
-	instructions, err := taskFileInstructions()
-	if err != nil {
-		return nil, err
-	}
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "keepalive_ls", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "task_file",
-		License: "GPL", Instructions: instructions,
+	loaded, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "keepalive_ls", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over,
+		License:      "GPL", // for the helpers
+		Instructions: instructions,
 	})
 	if err != nil {
 		return nil, err
 	}
-	iter, err := link.AttachIter(link.IterOptions{Program: program})
+	iter, err := link.AttachIter(link.IterOptions{Program: loaded})
 	if err != nil {
-		program.Close()
+		loaded.Close()
 		return nil, err
 	}
-	return &taskFile{program, iter, hz}, nil
+	return &recordIterator{loaded, iter}, nil
 }
 
-func (t *taskFile) Close() {
-	t.link.Close()
-	t.program.Close()
+func (i *recordIterator) Close() {
+	i.link.Close()
+	i.program.Close()
 }
 
 // recordsAtOnce makes a chunk of half a megabyte.
 const recordsAtOnce = 4096
 
-// walk returns the records of all processes but this one, by process, thread and
-// descriptor, in chunks of recordsAtOnce but for the last.
-func (t *taskFile) walk() (chunks [][]record, err error) {
-	file, err := t.link.Open()
+// walk returns the records in chunks of recordsAtOnce but for the last: those of
+// task_file by process, thread and descriptor.
+func (i *recordIterator) walk() (chunks [][]record, err error) {
+	file, err := i.link.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (t *taskFile) walk() (chunks [][]record, err error) {
 			return chunks, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read of the iterator over descriptors: %w", err)
+			return nil, fmt.Errorf("read of an iterator: %w", err)
 		}
 	}
 }
@@ -138,11 +139,8 @@ func taskFileInstructions() (asm.Instructions, error) {
 		asm.JEq.Imm(task, 0, exitLabel),
 		k.Load(asm.R2, task, "task_struct", "tgid"),
 		asm.JEq.Imm(asm.R2, int32(os.Getpid()), exitLabel),
-		asm.Mov.Imm(asm.R0, 0),
 	}
-	for at := uintptr(0); at < unsafe.Sizeof(record{}); at += 8 {
-		p = append(p, asm.StoreMem(asm.RFP, stack(at), asm.R0, asm.DWord))
-	}
+	p = append(p, zeroInstructions()...)
 	p = append(p,
 		store(asm.R2, unsafe.Offsetof(record{}.pid), asm.Word),
 		k.Load(asm.R2, task, "task_struct", "pid"),
@@ -154,8 +152,14 @@ func taskFileInstructions() (asm.Instructions, error) {
 		store(asm.R2, unsafe.Offsetof(record{}.inode), asm.Word),
 	)
 	p = append(p, socketInstructions(k)...)
-	p = append(p,
-		k.Load(asm.R1, context, "bpf_iter__task_file", "meta").WithSymbol("write"),
+	return append(p, writeInstructions(k, "bpf_iter__task_file")...), k.Err()
+}
+
+// writeInstructions write the record and end the program. Iterator is the type of
+// the context.
+func writeInstructions(k *kernelfields.Finder, iterator string) asm.Instructions {
+	return asm.Instructions{
+		k.Load(asm.R1, context, iterator, "meta").WithSymbol("write"),
 		k.Load(asm.R1, asm.R1, "bpf_iter_meta", "seq"),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, int32(stack(0))),
@@ -163,8 +167,16 @@ func taskFileInstructions() (asm.Instructions, error) {
 		asm.FnSeqWrite.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol(exitLabel),
 		asm.Return(),
-	)
-	return p, k.Err()
+	}
+}
+
+// zeroInstructions clear the record, and R0.
+func zeroInstructions() asm.Instructions {
+	p := asm.Instructions{asm.Mov.Imm(asm.R0, 0)}
+	for at := uintptr(0); at < unsafe.Sizeof(record{}); at += 8 {
+		p = append(p, asm.StoreMem(asm.RFP, stack(at), asm.R0, asm.DWord))
+	}
+	return p
 }
 
 // stack returns where the record has an offset, from the frame pointer.
@@ -186,14 +198,22 @@ func socketInstructions(k *kernelfields.Finder) asm.Instructions {
 		k.Load(asm.R2, sock, "sock", "sk_protocol").WithSymbol("internet"),
 		asm.JEq.Imm(asm.R2, unix.IPPROTO_MPTCP, "write"),
 		asm.JNE.Imm(asm.R2, unix.IPPROTO_TCP, exitLabel),
-		store(asm.R1, unsafe.Offsetof(record{}.family), asm.Half),
-		asm.Mov.Reg(asm.R1, sock),
-		asm.FnGetSocketCookie.Call(),
-		store(asm.R0, unsafe.Offsetof(record{}.cookie), asm.DWord),
 		asm.Mov.Reg(asm.R1, sock),
 		asm.FnSkcToTcpSock.Call(),
 		asm.JEq.Imm(asm.R0, 0, exitLabel),
 		asm.Mov.Reg(tcpSock, asm.R0),
+	}
+	return append(p, tcpInstructions(k)...)
+}
+
+// tcpInstructions fills in what is of tcpSock.
+func tcpInstructions(k *kernelfields.Finder) asm.Instructions {
+	p := asm.Instructions{
+		k.Load(asm.R1, tcpSock, "sock", "__sk_common.skc_family"),
+		store(asm.R1, unsafe.Offsetof(record{}.family), asm.Half),
+		asm.Mov.Reg(asm.R1, tcpSock),
+		asm.FnGetSocketCookie.Call(),
+		store(asm.R0, unsafe.Offsetof(record{}.cookie), asm.DWord),
 	}
 	p = append(p, addressInstructions(k)...)
 	for _, f := range []struct {
@@ -203,6 +223,7 @@ func socketInstructions(k *kernelfields.Finder) asm.Instructions {
 	}{
 		{"sock", "__sk_common.skc_state", unsafe.Offsetof(record{}.state), asm.Byte},
 		{"sock", "__sk_common.skc_dport", unsafe.Offsetof(record{}.remotePort), asm.Half},
+		{"sock", "__sk_common.skc_bound_dev_if", unsafe.Offsetof(record{}.device), asm.Word},
 		{"inet_sock", "inet_sport", unsafe.Offsetof(record{}.localPort), asm.Half},
 		{"inet_connection_sock", "icsk_backoff", unsafe.Offsetof(record{}.backoff), asm.Byte},
 		{"inet_connection_sock", "icsk_probes_out", unsafe.Offsetof(record{}.probes), asm.Byte},

@@ -130,9 +130,9 @@ type diagID struct {
 	cookie           [2]uint32
 }
 
-// diagID returns how to find an open socket.
+// diagID returns how to find a connection.
 func (s *Socket) diagID() *diagID {
-	id := &diagID{family: unix.AF_INET, protocol: unix.IPPROTO_TCP, states: ^uint32(0), cookie: [2]uint32{uint32(s.Cookie), uint32(s.Cookie >> 32)}}
+	id := &diagID{family: unix.AF_INET, protocol: unix.IPPROTO_TCP, states: ^uint32(0), device: s.device, cookie: [2]uint32{uint32(s.Cookie), uint32(s.Cookie >> 32)}}
 	if s.Local.Addr().Is6() {
 		id.family = unix.AF_INET6
 	}
@@ -140,9 +140,6 @@ func (s *Socket) diagID() *diagID {
 	binary.BigEndian.PutUint16(id.ports[1][:], s.Remote.Port())
 	copy(id.addresses[0][:], s.Local.Addr().AsSlice())
 	copy(id.addresses[1][:], s.Remote.Addr().AsSlice())
-	if device, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
-		id.device = uint32(device)
-	}
 	return id
 }
 

@@ -1,0 +1,82 @@
+package sockets
+
+import (
+	"unsafe"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/kernelfields"
+)
+
+// Unheld returns the TCP sockets that no descriptor in sight is of, in the network
+// namespaces that are known: those that wait to be accepted, that their program has
+// closed, that io_uring or a message over a Unix socket holds, and the kernel's own.
+// They have no Holders, and neither Get nor Apply works on them. It takes what
+// [ByIterator] takes. Left out are closed sockets that only io_uring holds, and what
+// the kernel keeps in short form: requests to connect, TIME-WAIT, and FIN-WAIT-2
+// without a program.
+func (f *Found) Unheld() (unheld []*Socket, err error) {
+	i, ok := f.source.(*iterator)
+	if !ok {
+		return nil, f.fallback
+	}
+	tcp, err := newRecordIterator("tcp", tcpIteratorInstructions)
+	if err != nil {
+		return nil, err
+	}
+	defer tcp.Close()
+	own := ownSockets()
+	for n := range f.census.counts {
+		var records [][]record
+		if err := n.do(func() (err error) {
+			records, err = tcp.walk()
+			return err
+		}); err != nil {
+			continue // as Unseen says
+		}
+		for _, chunk := range records {
+			for j := range chunk {
+				r := &chunk[j]
+				if r.inode != 0 && (own[r.inode] || f.has(r.inode, func(ref) bool { return true })) {
+					continue
+				}
+				s := &Socket{Index: -1, fd: -1, namespace: n}
+				r.fill(s, i.hz)
+				s.setTimer(s.readTimer())
+				unheld = append(unheld, s)
+			}
+		}
+	}
+	return unheld, nil
+}
+
+// tcpIteratorInstructions is a program that writes a record of each TCP socket of a
+// network namespace. A subflow of Multipath TCP has the inode of its connection.
+func tcpIteratorInstructions() (asm.Instructions, error) {
+	k, err := kernelfields.New()
+	if err != nil {
+		return nil, err
+	}
+	p := asm.Instructions{
+		asm.Mov.Reg(context, asm.R1),
+		k.Load(sock, context, "bpf_iter__tcp", "sk_common"),
+		asm.JEq.Imm(sock, 0, exitLabel),
+		asm.Mov.Reg(asm.R1, sock),
+		asm.FnSkcToTcpSock.Call(), // null for TIME-WAIT and for requests
+		asm.JEq.Imm(asm.R0, 0, exitLabel),
+		asm.Mov.Reg(tcpSock, asm.R0),
+	}
+	p = append(p, zeroInstructions()...)
+	p = append(p,
+		k.Load(asm.R1, tcpSock, "sock", "sk_socket"), // null before it is accepted, and once it is closed
+		asm.JEq.Imm(asm.R1, 0, "unheld"),
+		k.Load(asm.R1, asm.R1, "socket", "file"), // null where it is the kernel's
+		asm.JEq.Imm(asm.R1, 0, "unheld"),
+		k.Load(asm.R1, asm.R1, "file", "f_inode"),
+		k.Load(asm.R1, asm.R1, "inode", "i_ino"),
+		store(asm.R1, unsafe.Offsetof(record{}.inode), asm.Word),
+		asm.Mov.Imm(asm.R1, 0).WithSymbol("unheld"),
+	)
+	p = append(p, tcpInstructions(k)...)
+	return append(p, writeInstructions(k, "bpf_iter__tcp")...), k.Err()
+}
