@@ -5,33 +5,43 @@
 package kernelfields
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
 )
 
 // Finder finds fields. It keeps the first error, so that the instructions of a
 // program can be written one after another and [Finder.Err] asked once. The zero
 // Finder is not usable.
 type Finder struct {
-	spec    *btf.Spec
-	structs map[string]*btf.Struct
+	file    *os.File
+	types   *types
+	structs map[string][]member
 	err     error
 }
 
-// New returns a Finder for the running kernel. The error matches
-// [github.com/cilium/ebpf.ErrNotSupported] where the kernel has no BTF.
+// New returns a Finder for the running kernel. Close it. The error matches
+// [os.ErrNotExist] where the kernel has no BTF.
 func New() (*Finder, error) {
-	spec, err := btf.LoadKernelSpec()
+	file, err := os.Open("/sys/kernel/btf/vmlinux")
 	if err != nil {
 		return nil, fmt.Errorf("no type information of the kernel (BTF): %w", err)
 	}
-	return &Finder{spec: spec, structs: make(map[string]*btf.Struct)}, nil
+	types, err := readTypes(file)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("type information of the kernel (BTF): %w", err)
+	}
+	return &Finder{file: file, types: types, structs: make(map[string][]member)}, nil
 }
 
-// Err returns the first error of Load, Offset and Enum, or nil.
+// Close closes the file.
+func (f *Finder) Close() error { return f.file.Close() }
+
+// Err returns the first error of the other methods but Has, or nil.
 func (f *Finder) Err() error { return f.err }
 
 // Load returns the instruction that loads a field into a register. Base holds the
@@ -46,37 +56,48 @@ func (f *Finder) Load(to, base asm.Register, structure, path string) asm.Instruc
 
 // Offset returns how many bytes a field is from the start of its struct.
 func (f *Finder) Offset(structure, path string) int16 {
-	member, offset := f.member(structure, path)
-	if member == nil {
+	m, err := f.follow(structure, path)
+	if err != nil {
+		f.fail(err)
 		return 0
 	}
-	return f.check(structure, path, *member, offset)
+	return f.check(structure, path, m)
 }
 
 // Has reports whether the kernel has a field.
 func (f *Finder) Has(structure, path string) bool {
-	s, err := f.find(structure)
-	if err != nil {
-		return false
-	}
-	_, _, err = follow(s, path)
+	_, err := f.follow(structure, path)
 	return err == nil
 }
 
 // Enum returns the value of a constant.
 func (f *Finder) Enum(enum, constant string) int32 {
-	var e *btf.Enum
-	if err := f.spec.TypeByName(enum, &e); err != nil {
-		f.fail(fmt.Errorf("enum %s: %w", enum, err))
+	id, ok := f.types.find(kindEnum, enum)
+	if !ok {
+		f.fail(fmt.Errorf("the kernel has no enum %s", enum))
 		return 0
 	}
-	for _, value := range e.Values {
-		if value.Name == constant {
-			return int32(value.Value)
+	e, err := f.types.read(id)
+	if err != nil {
+		f.fail(err)
+	}
+	for i := range e.length {
+		raw := e.trailing[i*enumSize:]
+		if f.types.name(binary.NativeEndian.Uint32(raw)) == constant {
+			return int32(binary.NativeEndian.Uint32(raw[4:]))
 		}
 	}
 	f.fail(fmt.Errorf("enum %s has no %s", enum, constant))
 	return 0
+}
+
+// Function returns the id of a function, which a program is attached to.
+func (f *Finder) Function(name string) uint32 {
+	id, ok := f.types.find(kindFunction, name)
+	if !ok {
+		f.fail(fmt.Errorf("the kernel has no function %s", name))
+	}
+	return id
 }
 
 func (f *Finder) fail(err error) {
@@ -87,12 +108,12 @@ func (f *Finder) fail(err error) {
 
 // scalar returns where a number or a pointer lies.
 func (f *Finder) scalar(structure, path string) (offset int16, size asm.Size) {
-	member, at := f.member(structure, path)
-	if member == nil {
+	m, err := f.follow(structure, path)
+	if err != nil {
+		f.fail(err)
 		return 0, asm.DWord
 	}
-	offset = f.check(structure, path, *member, at)
-	bytes, err := btf.Sizeof(member.Type)
+	bytes, err := f.types.size(m.typ)
 	if err != nil {
 		f.fail(fmt.Errorf("%s.%s: %w", structure, path, err))
 	}
@@ -108,87 +129,78 @@ func (f *Finder) scalar(structure, path string) (offset int16, size asm.Size) {
 	default:
 		f.fail(fmt.Errorf("%s.%s has %d bytes, which no register holds", structure, path, bytes))
 	}
-	return offset, size
+	return f.check(structure, path, m), size
 }
 
 // check returns the offset, unless an instruction can't hold it or it is none of a
 // byte.
-func (f *Finder) check(structure, path string, member btf.Member, at btf.Bits) int16 {
-	bytes := at.Bytes()
+func (f *Finder) check(structure, path string, m member) int16 {
+	bytes := m.offset / 8
 	switch {
-	case member.BitfieldSize != 0:
+	case m.bits != 0 || m.offset%8 != 0:
 		f.fail(fmt.Errorf("%s.%s is a bit field", structure, path))
-	case uint32(int16(bytes)) != bytes:
+	case bytes > 1<<15-1:
 		f.fail(fmt.Errorf("%s.%s is %d bytes from the start", structure, path, bytes))
 	}
 	return int16(bytes)
 }
 
-// member returns a field, or nil after an error.
-func (f *Finder) member(structure, path string) (*btf.Member, btf.Bits) {
-	s, err := f.find(structure)
+// follow returns the field at the end of a path, with its offset from the start of
+// the first struct.
+func (f *Finder) follow(structure, path string) (found member, err error) {
+	in, err := f.find(structure)
 	if err != nil {
-		f.fail(err)
-		return nil, 0
+		return found, err
 	}
-	member, offset, err := follow(s, path)
-	if err != nil {
-		f.fail(fmt.Errorf("struct %s: %w", structure, err))
-		return nil, 0
-	}
-	return &member, offset
-}
-
-func (f *Finder) find(structure string) (*btf.Struct, error) {
-	if s := f.structs[structure]; s != nil {
-		return s, nil
-	}
-	var s *btf.Struct
-	if err := f.spec.TypeByName(structure, &s); err != nil {
-		return nil, fmt.Errorf("struct %s: %w", structure, err)
-	}
-	f.structs[structure] = s
-	return s, nil
-}
-
-// follow returns the field at the end of a path, and how far it is from the start
-// of the first struct.
-func follow(in btf.Type, path string) (member btf.Member, offset btf.Bits, err error) {
-	for name := range strings.SplitSeq(path, ".") {
-		at, ok := named(in, name)
-		if !ok {
-			return member, 0, fmt.Errorf("no field %s of %s", name, path)
+	offset := uint32(0)
+	for i, name := range strings.Split(path, ".") {
+		if i > 0 {
+			if in, err = f.membersOf(found.typ); err != nil {
+				return found, err
+			}
 		}
-		member = at
-		offset += member.Offset
-		in = btf.UnderlyingType(member.Type)
+		var ok bool
+		if found, ok = f.named(in, name); !ok {
+			return found, fmt.Errorf("struct %s has no field %s of %s", structure, name, path)
+		}
+		offset += found.offset
 	}
-	return member, offset, nil
+	found.offset = offset
+	return found, nil
+}
+
+func (f *Finder) find(structure string) ([]member, error) {
+	if members, ok := f.structs[structure]; ok {
+		return members, nil
+	}
+	id, ok := f.types.find(kindStruct, structure)
+	if !ok {
+		return nil, fmt.Errorf("the kernel has no struct %s", structure)
+	}
+	members, err := f.membersOf(id)
+	f.structs[structure] = members
+	return members, err
+}
+
+func (f *Finder) membersOf(id uint32) ([]member, error) {
+	a, err := f.types.underlying(id)
+	return f.types.members(a), err
 }
 
 // named returns the member of a struct or union, or of one without a name in it.
-func named(in btf.Type, name string) (btf.Member, bool) {
-	for _, member := range members(in) {
-		if member.Name == name {
-			return member, true
+func (f *Finder) named(in []member, name string) (member, bool) {
+	for _, m := range in {
+		if m.name == name {
+			return m, true
 		}
-		if member.Name != "" {
+		if m.name != "" {
 			continue
 		}
-		if inner, ok := named(btf.UnderlyingType(member.Type), name); ok {
-			inner.Offset += member.Offset
-			return inner, true
+		inner, _ := f.membersOf(m.typ) // none where it can't be read
+		if found, ok := f.named(inner, name); ok {
+			found.offset += m.offset
+			return found, true
 		}
 	}
-	return btf.Member{}, false
-}
-
-func members(in btf.Type) []btf.Member {
-	switch t := in.(type) {
-	case *btf.Struct:
-		return t.Members
-	case *btf.Union:
-		return t.Members
-	}
-	return nil
+	return member{}, false
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A record is what a [recordIterator] writes of a socket.
+// A record is what a [bpfIterator] writes of a socket.
 // Times are in jiffies. A record without an address family is of a Multipath TCP
 // socket, of which only the first fields are known.
 type record struct {

@@ -78,7 +78,7 @@ func (f *Found) Reading() (Reading, error) {
 
 // iterator is the source of [ByIterator].
 type iterator struct {
-	files   *recordIterator
+	files   *bpfIterator
 	hz      uint64
 	records [][]record
 }
@@ -112,7 +112,7 @@ func seesAllProcesses() error {
 
 // list implements [source].
 func (i *iterator) list(f *Found) (err error) {
-	if i.records, err = i.files.walk(); err != nil {
+	if i.records, err = readRecords(i.files); err != nil {
 		return err
 	}
 	var p processTables

@@ -7,61 +7,25 @@ import (
 	"os"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/kernelfields"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A recordIterator is an iterator of eBPF that writes records. It takes CAP_BPF and
-// CAP_PERFMON, and a kernel with BTF.
-type recordIterator struct {
-	program *ebpf.Program
-	link    *link.Iter
-}
-
-// newTaskFile returns an iterator over the descriptors of all processes but this
-// one: task_file. Close it.
-func newTaskFile() (*recordIterator, error) {
-	return newRecordIterator("task_file", taskFileInstructions)
-}
-
-func newRecordIterator(over string, program func() (asm.Instructions, error)) (*recordIterator, error) {
-	instructions, err := program()
-	if err != nil {
-		return nil, err
-	}
-	loaded, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "keepalive_ls", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: over,
-		License:      "GPL", // for the helpers
-		Instructions: instructions,
-	})
-	if err != nil {
-		return nil, err
-	}
-	iter, err := link.AttachIter(link.IterOptions{Program: loaded})
-	if err != nil {
-		loaded.Close()
-		return nil, err
-	}
-	return &recordIterator{loaded, iter}, nil
-}
-
-func (i *recordIterator) Close() {
-	i.link.Close()
-	i.program.Close()
-}
+// newTaskFile returns an iterator that writes records of the descriptors of all
+// processes but this one. Close it.
+func newTaskFile() (*bpfIterator, error) { return newBPFIterator("task_file", taskFileInstructions) }
 
 // recordsAtOnce makes a chunk of half a megabyte.
 const recordsAtOnce = 4096
 
-// walk returns the records in chunks of recordsAtOnce but for the last: those of
-// task_file by process, thread and descriptor.
-func (i *recordIterator) walk() (chunks [][]record, err error) {
-	file, err := i.link.Open()
+// readRecords returns what an iterator over records writes, in chunks of
+// recordsAtOnce but for the last. That over descriptors goes by process, thread and
+// descriptor.
+func readRecords(i *bpfIterator) (chunks [][]record, err error) {
+	file, err := i.open()
 	if err != nil {
 		return nil, err
 	}
@@ -118,11 +82,7 @@ const (
 
 // taskFileInstructions is a program that writes a [record] of each descriptor of a
 // TCP socket.
-func taskFileInstructions() (asm.Instructions, error) {
-	k, err := kernelfields.New()
-	if err != nil {
-		return nil, err
-	}
+func taskFileInstructions(k *kernelfields.Finder) asm.Instructions {
 	const task = asm.R1
 	p := asm.Instructions{
 		asm.Mov.Reg(context, asm.R1),
@@ -152,7 +112,7 @@ func taskFileInstructions() (asm.Instructions, error) {
 		store(asm.R2, unsafe.Offsetof(record{}.inode), asm.Word),
 	)
 	p = append(p, socketInstructions(k)...)
-	return append(p, writeInstructions(k, "bpf_iter__task_file")...), k.Err()
+	return append(p, writeInstructions(k, "bpf_iter__task_file")...)
 }
 
 // writeInstructions write the record and end the program. Iterator is the type of

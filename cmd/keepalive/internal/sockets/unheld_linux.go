@@ -20,7 +20,7 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 	if !ok {
 		return nil, f.fallback
 	}
-	tcp, err := newRecordIterator("tcp", tcpIteratorInstructions)
+	tcp, err := newBPFIterator("tcp", tcpIteratorInstructions)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 	for n := range f.census.counts {
 		var records [][]record
 		if err := n.do(func() (err error) {
-			records, err = tcp.walk()
+			records, err = readRecords(tcp)
 			return err
 		}); err != nil {
 			continue // as Unseen says
@@ -52,11 +52,7 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 
 // tcpIteratorInstructions is a program that writes a record of each TCP socket of a
 // network namespace. A subflow of Multipath TCP has the inode of its connection.
-func tcpIteratorInstructions() (asm.Instructions, error) {
-	k, err := kernelfields.New()
-	if err != nil {
-		return nil, err
-	}
+func tcpIteratorInstructions(k *kernelfields.Finder) asm.Instructions {
 	p := asm.Instructions{
 		asm.Mov.Reg(context, asm.R1),
 		k.Load(sock, context, "bpf_iter__tcp", "sk_common"),
@@ -78,5 +74,5 @@ func tcpIteratorInstructions() (asm.Instructions, error) {
 		asm.Mov.Imm(asm.R1, 0).WithSymbol("unheld"),
 	)
 	p = append(p, tcpInstructions(k)...)
-	return append(p, writeInstructions(k, "bpf_iter__tcp")...), k.Err()
+	return append(p, writeInstructions(k, "bpf_iter__tcp")...)
 }

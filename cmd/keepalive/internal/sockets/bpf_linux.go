@@ -1,0 +1,123 @@
+package sockets
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/kernelfields"
+)
+
+// A bpfIterator is a program of eBPF that the kernel calls for each descriptor or
+// socket, and that writes to whoever reads. It takes CAP_BPF and CAP_PERFMON, and a
+// kernel with BTF. Package ebpf would read all of the BTF again to find the
+// function that the program is attached to.
+type bpfIterator struct{ link int }
+
+// newBPFIterator loads a program. Over is "task_file" or "tcp". Close what it returns.
+func newBPFIterator(over string, write func(*kernelfields.Finder) asm.Instructions) (*bpfIterator, error) {
+	k, err := kernelfields.New()
+	if err != nil {
+		return nil, err
+	}
+	defer k.Close()
+	instructions, function := write(k), k.Function("bpf_iter_"+over)
+	if err := k.Err(); err != nil {
+		return nil, err
+	}
+	program, err := loadProgram(instructions, function)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(program) // the link keeps it
+	link, err := bpf(unix.BPF_LINK_CREATE, unsafe.Pointer(&struct {
+		program, target, attachType, flags uint32
+	}{uint32(program), 0, unix.BPF_TRACE_ITER, 0}), 16)
+	if err != nil {
+		return nil, os.NewSyscallError("bpf BPF_LINK_CREATE", err)
+	}
+	return &bpfIterator{link}, nil
+}
+
+// Close unloads the program.
+func (i *bpfIterator) Close() error { return unix.Close(i.link) }
+
+// open returns what the program writes, from the start.
+func (i *bpfIterator) open() (*os.File, error) {
+	fd, err := bpf(unix.BPF_ITER_CREATE, unsafe.Pointer(&struct{ link, flags uint32 }{uint32(i.link), 0}), 8)
+	if err != nil {
+		return nil, os.NewSyscallError("bpf BPF_ITER_CREATE", err)
+	}
+	return os.NewFile(uintptr(fd), "bpf iterator"), nil
+}
+
+// A loadAttr is what BPF_PROG_LOAD takes: the start of union bpf_attr in
+// include/uapi/linux/bpf.h.
+type loadAttr struct {
+	programType, count    uint32
+	instructions, license unsafe.Pointer
+	logLevel, logSize     uint32
+	log                   unsafe.Pointer
+	kernelVersion, flags  uint32
+	name                  [16]byte
+	device, attachType    uint32
+	btf, funcInfoSize     uint32
+	funcInfo              unsafe.Pointer
+	funcInfos, lineSize   uint32
+	lineInfo              unsafe.Pointer
+	lineInfos, function   uint32
+}
+
+// loadProgram loads a program that is attached to a function of the kernel.
+func loadProgram(instructions asm.Instructions, function uint32) (fd int, err error) {
+	var code bytes.Buffer
+	order := binary.ByteOrder(binary.BigEndian) // package asm does not know binary.NativeEndian
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		order = binary.LittleEndian
+	}
+	if err := instructions.Marshal(&code, order); err != nil {
+		return -1, err
+	}
+	license := append([]byte("GPL"), 0) // for the helpers
+	attr := loadAttr{
+		programType: unix.BPF_PROG_TYPE_TRACING, attachType: unix.BPF_TRACE_ITER, function: function,
+		count: uint32(code.Len() / asm.InstructionSize), instructions: unsafe.Pointer(&code.Bytes()[0]),
+		license: unsafe.Pointer(&license[0]),
+	}
+	copy(attr.name[:], "keepalive_ls")
+	fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	if err == nil || err == unix.EPERM {
+		return fd, os.NewSyscallError("bpf BPF_PROG_LOAD", err)
+	}
+	log := make([]byte, 64<<10) // which the kernel may find too short
+	attr.logLevel, attr.logSize, attr.log = 1, uint32(len(log)), unsafe.Pointer(&log[0])
+	if fd, again := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); again == nil {
+		return fd, nil
+	}
+	return -1, fmt.Errorf("%w: %s", os.NewSyscallError("bpf BPF_PROG_LOAD", err), lastLines(unix.ByteSliceToString(log)))
+}
+
+// lastLines returns the end of what the verifier says, which has the reason.
+func lastLines(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (fd int, err error) {
+	for {
+		r, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
+		switch errno {
+		case 0:
+			return int(r), nil
+		case unix.EAGAIN, unix.EINTR: // a signal ended the verifier
+			continue
+		}
+		return -1, errno
+	}
+}
