@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // types are those of a BTF file, whose format is that of
@@ -77,12 +80,24 @@ func readTypes(file io.ReaderAt) (*types, error) {
 	}
 	word := func(at int) int64 { return int64(binary.NativeEndian.Uint32(header[at:])) }
 	size := word(4)
-	t := &types{file: file, start: size + word(8), strings: make([]byte, word(20))}
-	if _, err := file.ReadAt(t.strings, size+word(16)); err != nil && err != io.EOF {
+	t := &types{file: file, start: size + word(8)}
+	var err error
+	// 2 MB that the heap would keep when they are no longer needed.
+	if t.strings, err = unix.Mmap(-1, 0, max(1, int(word(20))), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	_, err = file.ReadAt(t.strings[:word(20)], size+word(16))
+	if err == nil || err == io.EOF {
+		err = t.scan(word(12))
+	}
+	if err != nil {
+		t.close()
 		return nil, err
 	}
-	return t, t.scan(word(12))
+	return t, nil
 }
+
+func (t *types) close() error { return unix.Munmap(t.strings) }
 
 // scan goes through all types, which have that size together.
 func (t *types) scan(size int64) error {

@@ -6,6 +6,7 @@ package kernelfields
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -38,8 +39,8 @@ func New() (*Finder, error) {
 	return &Finder{file: file, types: types, structs: make(map[string][]member)}, nil
 }
 
-// Close closes the file.
-func (f *Finder) Close() error { return f.file.Close() }
+// Close releases what the Finder holds.
+func (f *Finder) Close() error { return errors.Join(f.types.close(), f.file.Close()) }
 
 // Err returns the first error of the other methods but Has, or nil.
 func (f *Finder) Err() error { return f.err }

@@ -43,6 +43,7 @@ func testFinder(t testing.TB) *Finder {
 	require.NoError(t, err)
 	types, err := readTypes(bytes.NewReader(file))
 	require.NoError(t, err)
+	t.Cleanup(func() { types.close() })
 	return &Finder{types: types, structs: make(map[string][]member)}
 }
 

@@ -14,11 +14,18 @@ const batchSize = 256
 // of their processes. The others are left alone. Neither Get nor Apply works on
 // them. The Socket is the caller's.
 func (f *Found) All(wanted func(Process) bool) iter.Seq[*Socket] {
-	return func(yield func(*Socket) bool) { f.source.read(f, f.heldBy(wanted), yield) }
+	return func(yield func(*Socket) bool) {
+		isWanted := make([]bool, len(f.tables))
+		for i, t := range f.tables {
+			isWanted[i] = wanted(t.Process)
+		}
+		f.source.read(f, isWanted, yield)
+	}
 }
 
 // read implements [source]. It reads on all processors.
-func (descriptors) read(f *Found, indexes []int32, yield func(*Socket) bool) {
+func (descriptors) read(f *Found, wanted []bool, yield func(*Socket) bool) {
+	indexes := f.heldBy(wanted)
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	stop := make(chan struct{})
@@ -38,19 +45,17 @@ func (descriptors) read(f *Found, indexes []int32, yield func(*Socket) bool) {
 	}
 }
 
-// heldBy returns the indexes of the sockets that one of the wanted processes
-// holds.
-func (f *Found) heldBy(wanted func(Process) bool) []int32 {
-	isWanted := make([]bool, len(f.tables))
-	for i, t := range f.tables {
-		isWanted[i] = wanted(t.Process)
-	}
-	var indexes []int32
-	for i := range f.sockets {
-		if slices.ContainsFunc(f.refsOf(i), func(r ref) bool { return isWanted[r.table] }) {
+// heldBy returns the indexes of the sockets that one of the wanted tables has, in the
+// order of the tables.
+func (f *Found) heldBy(wanted []bool) (indexes []int32) {
+	for i := 0; i < len(f.refs); {
+		refs := f.refsOf(f.refs[i].inode)
+		if isHeld(refs, wanted) {
 			indexes = append(indexes, int32(i))
 		}
+		i += len(refs)
 	}
+	slices.SortFunc(indexes, func(a, b int32) int { return compareHolders(f.refs[a], f.refs[b]) })
 	return indexes
 }
 

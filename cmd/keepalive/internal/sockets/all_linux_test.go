@@ -90,10 +90,10 @@ func TestVanished(t *testing.T) {
 	assert.Equal(t, 1, visited)
 
 	// A descriptor that leads to another socket now.
-	f.refs[f.sockets[index]].inode ^= 1 << 31
+	f.refs[index].inode ^= 1 << 31
 	r.Read(index, func(*Socket) { visited++ })
 	assert.Equal(t, 1, visited)
-	f.refs[f.sockets[index]].inode ^= 1 << 31
+	f.refs[index].inode ^= 1 << 31
 
 	require.NoError(t, cmd.Process.Kill())
 	cmd.Wait()

@@ -3,7 +3,9 @@ package sockets
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"unsafe"
@@ -55,6 +57,37 @@ func (i *bpfIterator) open() (*os.File, error) {
 		return nil, os.NewSyscallError("bpf BPF_ITER_CREATE", err)
 	}
 	return os.NewFile(uintptr(fd), "bpf iterator"), nil
+}
+
+// stream visits what an iterator writes, each a T, until visit returns false. T is
+// what its program writes at once, without pointers.
+func stream[T any](i *bpfIterator, visit func(*T) bool) error {
+	file, err := i.open()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	const atOnce = 32 << 10 // bytes that the kernel returns at most
+	size := int(unsafe.Sizeof(*new(T)))
+	items := make([]T, (atOnce+size-1)/size+1)
+	buffer := unsafe.Slice((*byte)(unsafe.Pointer(&items[0])), len(items)*size)
+	filled := 0
+	for {
+		n, err := file.Read(buffer[filled:])
+		filled += n
+		for j := range filled / size {
+			if !visit(&items[j]) {
+				return nil
+			}
+		}
+		filled = copy(buffer, buffer[filled/size*size:filled])
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil && !errors.Is(err, unix.EAGAIN): // as after a million files that are no sockets
+			return fmt.Errorf("read of an iterator: %w", err)
+		}
+	}
 }
 
 // A loadAttr is what BPF_PROG_LOAD takes: the start of union bpf_attr in

@@ -16,9 +16,8 @@ import (
 // Found is the sockets that the processes of this system hold, as far as the
 // caller may look into them. There are other sockets than TCP's among them.
 type Found struct {
-	refs    []ref   // by socket, then by table and descriptor
-	sockets []int32 // the first ref of each, by table and descriptor
-	tables  []table
+	refs   []ref // by socket, then by table and descriptor
+	tables []table
 
 	source     source
 	fallback   error // why source is not the iterator
@@ -31,10 +30,9 @@ type Found struct {
 
 // A ref is a descriptor of a socket.
 type ref struct {
-	inode  uint32
-	table  int32 // index into Found.tables
-	fd     int32
-	record int32 // of the iterator
+	inode uint32
+	table int32 // index into Found.tables
+	fd    int32
 }
 
 // A table is a table of descriptors that has sockets.
@@ -112,7 +110,7 @@ func Find(reading Reading) (*Found, error) {
 
 // list lists the sockets of processes.
 func (f *Found) list() error {
-	f.refs, f.sockets, f.tables, f.refusals = nil, nil, nil, nil
+	f.refs, f.tables, f.refusals = f.refs[:0], nil, nil
 	if err := f.source.list(f); err != nil {
 		return err
 	}
@@ -120,8 +118,8 @@ func (f *Found) list() error {
 	return nil
 }
 
-// group finds the descriptors of one socket, such as those of a server and the
-// children that it forked.
+// group brings the descriptors of one socket together, such as those of a server and
+// the children that it forked.
 func (f *Found) group() {
 	slices.SortFunc(f.refs, func(a, b ref) int {
 		if a.inode != b.inode {
@@ -129,12 +127,6 @@ func (f *Found) group() {
 		}
 		return compareHolders(a, b)
 	})
-	for i := range f.refs {
-		if i == 0 || f.refs[i-1].inode != f.refs[i].inode {
-			f.sockets = append(f.sockets, int32(i))
-		}
-	}
-	slices.SortFunc(f.sockets, func(a, b int32) int { return compareHolders(f.refs[a], f.refs[b]) })
 }
 
 func compareHolders(a, b ref) int {
@@ -166,14 +158,22 @@ func (f *Found) addRefusals(refusals []Refusal) {
 	f.mu.Unlock()
 }
 
-// refsOf returns the descriptors of a socket.
-func (f *Found) refsOf(socket int) []ref {
-	first := int(f.sockets[socket])
-	end := first + 1
-	for end < len(f.refs) && f.refs[end].inode == f.refs[first].inode {
+// refsOf returns the descriptors of a socket, none where it was not found.
+func (f *Found) refsOf(inode uint32) []ref {
+	first, _ := slices.BinarySearchFunc(f.refs, inode, func(r ref, inode uint32) int { return cmp.Compare(r.inode, inode) })
+	end := first
+	for end < len(f.refs) && f.refs[end].inode == inode {
 		end++
 	}
 	return f.refs[first:end]
+}
+
+// indexOf returns the [Socket.Index] of what refsOf has returned.
+func (f *Found) indexOf(refs []ref) int { return cap(f.refs) - cap(refs) }
+
+// isHeld reports whether one of the wanted tables has a socket.
+func isHeld(refs []ref, wanted []bool) bool {
+	return slices.ContainsFunc(refs, func(r ref) bool { return wanted[r.table] })
 }
 
 // holders returns the descriptors of a socket. Where a thread has copies of its

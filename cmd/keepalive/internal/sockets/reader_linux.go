@@ -47,7 +47,7 @@ func (r *Reader) leaveTable() {
 // that is no TCP socket or is gone, or where it can't be read, which
 // [Found.Refusals] has.
 func (r *Reader) Read(i int, visit func(*Socket)) {
-	refs := r.found.refsOf(i)
+	refs := r.found.refsOf(r.found.refs[i].inode)
 	fd := r.duplicate(refs)
 	if fd < 0 {
 		return

@@ -12,12 +12,11 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// A record is what a [bpfIterator] writes of a socket.
-// Times are in jiffies. A record without an address family is of a Multipath TCP
-// socket, of which only the first fields are known.
+// A record is what a [bpfIterator] writes of a socket. Times are in jiffies. A
+// record without an address family is of a Multipath TCP socket, of which only the
+// inode is known.
 type record struct {
-	inode, pid, thread, fd uint32
-
+	inode                      uint32 // of the file, 0 if there is none
 	netns                      uint32
 	family                     uint16
 	state, keepAlive           uint8

@@ -42,9 +42,9 @@ type source interface {
 	// list fills in refs, with those of a process next to each other, tables
 	// and refusals.
 	list(f *Found) error
-	// read yields sockets, given by their indexes into Found.sockets. It leaves
-	// out what is no TCP socket, is gone or can't be read.
-	read(f *Found, indexes []int32, yield func(*Socket) bool)
+	// read yields the sockets that one of the wanted tables has, in the order of
+	// the tables. It leaves out what is no TCP socket, is gone or can't be read.
+	read(f *Found, wanted []bool, yield func(*Socket) bool)
 	close()
 }
 
@@ -76,29 +76,36 @@ func (f *Found) Reading() (Reading, error) {
 	return ByIterator, nil
 }
 
-// iterator is the source of [ByIterator].
+// iterator is the source of [ByIterator]. It goes through all descriptors twice: who
+// holds what has to be known before the first socket is yielded, and takes less
+// memory than what is known of the sockets.
 type iterator struct {
-	files   *bpfIterator
-	hz      uint64
-	records [][]record
+	descriptors, records *bpfIterator
+	hz                   uint64
 }
 
-func newIterator() (*iterator, error) {
+func newIterator() (i *iterator, err error) {
 	if err := seesAllProcesses(); err != nil {
 		return nil, err
 	}
-	hz, err := readHZ()
-	if err != nil {
+	i = new(iterator)
+	if i.hz, err = readHZ(); err != nil {
 		return nil, err
 	}
-	files, err := newTaskFile()
-	if err != nil {
+	if i.descriptors, err = newBPFIterator("task_file", descriptorInstructions); err != nil {
 		return nil, err
 	}
-	return &iterator{files: files, hz: hz}, nil
+	if i.records, err = newBPFIterator("task_file", recordInstructions); err != nil {
+		i.descriptors.Close()
+		return nil, err
+	}
+	return i, nil
 }
 
-func (i *iterator) close() { i.files.Close() }
+func (i *iterator) close() {
+	i.descriptors.Close()
+	i.records.Close()
+}
 
 // seesAllProcesses returns an error where /proc may not name the processes that the
 // iterator returns: it has their ids in the machine's own PID namespace.
@@ -112,25 +119,20 @@ func seesAllProcesses() error {
 
 // list implements [source].
 func (i *iterator) list(f *Found) (err error) {
-	if i.records, err = readRecords(i.files); err != nil {
-		return err
-	}
 	var p processTables
 	namespaces := make(map[uint32][]ref) // a descriptor of each process that has sockets there
 	type place struct{ netns, pid uint32 }
 	var last place
-	for c, chunk := range i.records {
-		for j := range chunk {
-			p.add(f, &chunk[j], int32(c*recordsAtOnce+j))
-			if in := (place{chunk[j].netns, chunk[j].pid}); in != last && !p.isCopy {
-				namespaces[in.netns], last = append(namespaces[in.netns], f.refs[len(f.refs)-1]), in
-			}
+	err = stream(i.descriptors, func(d *descriptor) bool {
+		p.add(f, d)
+		if in := (place{d.netns, d.pid}); in != last && !p.isCopy {
+			namespaces[in.netns], last = append(namespaces[in.netns], f.refs[len(f.refs)-1]), in
 		}
-	}
+		return true
+	})
 	p.finish(f)
-	delete(namespaces, 0) // of Multipath TCP
 	f.census.addOthers(f, namespaces)
-	return nil
+	return err
 }
 
 // processTables are the tables of descriptors of a process that the iterator has
@@ -145,24 +147,24 @@ type processTables struct {
 
 // add adds a descriptor. Each thread of a process whose main thread has ended has
 // the same table: one of them is enough.
-func (p *processTables) add(f *Found, r *record, index int32) {
-	if r.pid != p.pid {
+func (p *processTables) add(f *Found, d *descriptor) {
+	if d.pid != p.pid {
 		p.finish(f)
-		*p = processTables{pid: r.pid, first: len(f.refs), tables: len(f.tables)}
+		*p = processTables{pid: d.pid, first: len(f.refs), tables: len(f.tables)}
 	}
-	if r.thread != p.thread {
-		p.thread, p.isCopy = r.thread, false
+	if d.thread != p.thread {
+		p.thread, p.isCopy = d.thread, false
 		for _, t := range f.tables[p.tables:] {
-			same, known := shareTable(t.thread, int(r.thread))
+			same, known := shareTable(t.thread, int(d.thread))
 			p.isCopy = p.isCopy || same
 			p.unknown = p.unknown || !known
 		}
 		if !p.isCopy {
-			f.tables = append(f.tables, table{thread: int(r.thread)})
+			f.tables = append(f.tables, table{thread: int(d.thread)})
 		}
 	}
 	if !p.isCopy {
-		f.refs = append(f.refs, ref{inode: r.inode, table: int32(len(f.tables)) - 1, fd: int32(r.fd), record: index})
+		f.refs = append(f.refs, ref{d.inode, int32(len(f.tables)) - 1, int32(d.fd)})
 	}
 }
 
@@ -181,32 +183,46 @@ func (p *processTables) finish(f *Found) {
 }
 
 // read implements [source]. What a record lacks is read from the socket.
-func (i *iterator) read(f *Found, indexes []int32, yield func(*Socket) bool) {
+func (i *iterator) read(f *Found, wanted []bool, yield func(*Socket) bool) {
 	r := f.NewReader()
 	r.cached = true
 	defer r.Close()
-	for _, index := range indexes {
-		s := i.socket(f, int(index))
-		if s == nil {
-			r.Read(int(index), func(read *Socket) { s = read })
+	done := make([]uint64, (len(f.refs)+63)/64) // a bit for the first ref of each socket
+	stopped := false
+	visit := func(refs []ref, rec *record) bool {
+		first := f.indexOf(refs)
+		if bit := uint64(1) << (first % 64); done[first/64]&bit == 0 && isHeld(refs, wanted) {
+			done[first/64] |= bit
+			stopped = !i.yield(r, first, refs, rec, yield)
 		}
-		if s != nil && !yield(s) {
+		return !stopped
+	}
+	err := stream(i.records, func(rec *record) bool {
+		refs := f.refsOf(rec.inode)
+		return len(refs) == 0 || visit(refs, rec) // none where it is new
+	})
+	if err == nil || stopped {
+		return
+	}
+	for first := 0; first < len(f.refs); { // which is not expected
+		refs := f.refsOf(f.refs[first].inode)
+		if !visit(refs, new(record)) {
 			return
 		}
+		first += len(refs)
 	}
 }
 
-// socket returns a socket, or nil where the record lacks something.
-func (i *iterator) socket(f *Found, index int) *Socket {
-	refs := f.refsOf(index)
-	at := refs[0].record
-	r := &i.records[at/recordsAtOnce][at%recordsAtOnce]
-	if !r.isComplete() {
-		return nil
+// yield yields a socket.
+func (i *iterator) yield(r *Reader, first int, refs []ref, rec *record, yield func(*Socket) bool) (more bool) {
+	f := r.found
+	if !rec.isComplete() {
+		more = true
+		r.Read(first, func(s *Socket) { more = yield(s) })
+		return more
 	}
-	s := &Socket{Index: index, fd: -1, Holders: f.holders(refs)}
-	r.fill(s, i.hz)
-	s.namespace = f.namespaces.byInode(s.NetNS)
-	s.setTimer(f.timer(s, r.inode))
-	return s
+	s := &Socket{Index: first, fd: -1, namespace: f.namespaces.byInode(uint64(rec.netns)), Holders: f.holders(refs)}
+	rec.fill(s, i.hz)
+	s.setTimer(f.timer(s, rec.inode))
+	return yield(s)
 }

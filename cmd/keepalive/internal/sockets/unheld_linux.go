@@ -27,25 +27,19 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 	defer tcp.Close()
 	own := ownSockets()
 	for n := range f.census.counts {
-		var records [][]record
-		if err := n.do(func() (err error) {
-			records, err = readRecords(tcp)
-			return err
-		}); err != nil {
-			continue // as Unseen says
-		}
-		for _, chunk := range records {
-			for j := range chunk {
-				r := &chunk[j]
-				if r.inode != 0 && (own[r.inode] || f.has(r.inode, func(ref) bool { return true })) {
-					continue
+		n.do(func() error { // Unseen says where that fails
+			return stream(tcp, func(r *record) bool {
+				if r.inode == 0 || !own[r.inode] && len(f.refsOf(r.inode)) == 0 {
+					s := &Socket{fd: -1, namespace: n}
+					r.fill(s, i.hz)
+					unheld = append(unheld, s)
 				}
-				s := &Socket{Index: -1, fd: -1, namespace: n}
-				r.fill(s, i.hz)
-				s.setTimer(s.readTimer())
-				unheld = append(unheld, s)
-			}
-		}
+				return true
+			})
+		})
+	}
+	for _, s := range unheld {
+		s.setTimer(s.readTimer())
 	}
 	return unheld, nil
 }
@@ -54,17 +48,17 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 // network namespace. A subflow of Multipath TCP has the inode of its connection.
 func tcpIteratorInstructions(k *kernelfields.Finder) asm.Instructions {
 	p := asm.Instructions{
-		asm.Mov.Reg(context, asm.R1),
-		k.Load(sock, context, "bpf_iter__tcp", "sk_common"),
-		asm.JEq.Imm(sock, 0, exitLabel),
-		asm.Mov.Reg(asm.R1, sock),
+		asm.Mov.Reg(ctxReg, asm.R1),
+		k.Load(sockReg, ctxReg, "bpf_iter__tcp", "sk_common"),
+		asm.JEq.Imm(sockReg, 0, exitLabel),
+		asm.Mov.Reg(asm.R1, sockReg),
 		asm.FnSkcToTcpSock.Call(), // null for TIME-WAIT and for requests
 		asm.JEq.Imm(asm.R0, 0, exitLabel),
-		asm.Mov.Reg(tcpSock, asm.R0),
+		asm.Mov.Reg(tcpReg, asm.R0),
 	}
-	p = append(p, zeroInstructions()...)
+	p = append(p, zeros(unsafe.Sizeof(record{}))...)
 	p = append(p,
-		k.Load(asm.R1, tcpSock, "sock", "sk_socket"), // null before it is accepted, and once it is closed
+		k.Load(asm.R1, tcpReg, "sock", "sk_socket"), // null before it is accepted, and once it is closed
 		asm.JEq.Imm(asm.R1, 0, "unheld"),
 		k.Load(asm.R1, asm.R1, "socket", "file"), // null where it is the kernel's
 		asm.JEq.Imm(asm.R1, 0, "unheld"),
@@ -74,5 +68,5 @@ func tcpIteratorInstructions(k *kernelfields.Finder) asm.Instructions {
 		asm.Mov.Imm(asm.R1, 0).WithSymbol("unheld"),
 	)
 	p = append(p, tcpInstructions(k)...)
-	return append(p, writeInstructions(k, "bpf_iter__tcp")...)
+	return append(p, write(k, "bpf_iter__tcp", unsafe.Sizeof(record{}))...)
 }

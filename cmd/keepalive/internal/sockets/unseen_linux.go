@@ -136,7 +136,7 @@ func (c *census) compare(f *Found) (unseen int) {
 	for n, count := range c.counts {
 		candidates := make(map[uint32]bool)
 		for _, inode := range count.inodes {
-			if !f.has(inode, func(ref) bool { return true }) {
+			if len(f.refsOf(inode)) == 0 {
 				candidates[inode] = true
 			}
 		}
@@ -158,17 +158,6 @@ func (c *census) compare(f *Found) (unseen int) {
 		unseen += len(count.unseen)
 	}
 	return unseen
-}
-
-// has reports whether a descriptor of a socket was found that meets a condition.
-func (f *Found) has(inode uint32, condition func(ref) bool) bool {
-	i, _ := slices.BinarySearchFunc(f.refs, inode, func(r ref, inode uint32) int { return cmp.Compare(r.inode, inode) })
-	for ; i < len(f.refs) && f.refs[i].inode == inode; i++ {
-		if condition(f.refs[i]) {
-			return true
-		}
-	}
-	return false
 }
 
 // ownSockets returns the inodes of the sockets that this process holds, as one
@@ -229,5 +218,5 @@ func (c *census) concerns(f *Found, n *namespace, wanted func(Process) bool) boo
 		}
 	}
 	isWanted := func(r ref) bool { return wanted(f.tables[r.table].Process) }
-	return slices.ContainsFunc(c.counts[n].inodes, func(inode uint32) bool { return f.has(inode, isWanted) })
+	return slices.ContainsFunc(c.counts[n].inodes, func(inode uint32) bool { return slices.ContainsFunc(f.refsOf(inode), isWanted) })
 }
