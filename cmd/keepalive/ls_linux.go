@@ -243,7 +243,7 @@ func (l *ls) find(ctx context.Context, visit func(*sockets.Socket) error) (notes
 // that no process holds.
 func (l *ls) sockets(f *sockets.Found) iter.Seq2[*sockets.Socket, error] {
 	return func(yield func(*sockets.Socket, error) bool) {
-		for s := range f.All(l.selection.hasProcess) {
+		for s := range l.selection.candidates(f) {
 			if !yield(s, nil) {
 				return
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -77,9 +78,17 @@ func (s *selection) has(socket *sockets.Socket) bool {
 		(!s.hangs() || s.hasHang(socket))
 }
 
+// candidates yields the sockets among which the selected ones are.
+func (s *selection) candidates(f *sockets.Found) iter.Seq[*sockets.Socket] {
+	if s.suspect && !s.namesProcesses() { // which have to be seen with another socket, too
+		return f.Suspects(s.hasProcess)
+	}
+	return f.All(s.hasProcess)
+}
+
 // of returns the selected sockets, those that need attention first.
 func (s *selection) of(f *sockets.Found) (selected []*sockets.Socket) {
-	for socket := range f.All(s.hasProcess) {
+	for socket := range s.candidates(f) {
 		if s.has(socket) {
 			selected = append(selected, socket)
 		}

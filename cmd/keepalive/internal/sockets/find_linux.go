@@ -30,9 +30,10 @@ type Found struct {
 
 // A ref is a descriptor of a socket.
 type ref struct {
-	inode uint32
-	table int32 // index into Found.tables
-	fd    int32
+	inode      uint32
+	table      int32 // index into Found.tables
+	fd         int32
+	maySuspect bool // as of the iterator
 }
 
 // A table is a table of descriptors that has sockets.

@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/credentials"
 )
 
 // Reading is how sockets are listed and read. Both ways find the same. The zero
@@ -43,8 +47,9 @@ type source interface {
 	// and refusals.
 	list(f *Found) error
 	// read yields the sockets that one of the wanted tables has, in the order of
-	// the tables. It leaves out what is no TCP socket, is gone or can't be read.
-	read(f *Found, wanted []bool, yield func(*Socket) bool)
+	// the tables. It leaves out what is no TCP socket, is gone or can't be read,
+	// and may leave out what is not suspect if only suspects are asked for.
+	read(f *Found, wanted []bool, suspects bool, yield func(*Socket) bool)
 	close()
 }
 
@@ -164,7 +169,7 @@ func (p *processTables) add(f *Found, d *descriptor) {
 		}
 	}
 	if !p.isCopy {
-		f.refs = append(f.refs, ref{d.inode, int32(len(f.tables)) - 1, int32(d.fd)})
+		f.refs = append(f.refs, ref{d.inode, int32(len(f.tables)) - 1, int32(d.fd), d.maySuspect != 0})
 	}
 }
 
@@ -183,33 +188,47 @@ func (p *processTables) finish(f *Found) {
 }
 
 // read implements [source]. What a record lacks is read from the socket.
-func (i *iterator) read(f *Found, wanted []bool, yield func(*Socket) bool) {
+func (i *iterator) read(f *Found, wanted []bool, suspects bool, yield func(*Socket) bool) {
 	r := f.NewReader()
 	r.cached = true
 	defer r.Close()
+	if suspects {
+		const few = 1000 // cost less than another walk does of 10,000 sockets
+		indexes := f.heldBy(func(refs []ref) bool { return refs[0].maySuspect && isHeld(refs, wanted) })
+		if len(indexes) <= few && credentials.Of("self").Has(unix.CAP_SYS_PTRACE) {
+			r.readEach(indexes, yield)
+			return
+		}
+	}
 	done := make([]uint64, (len(f.refs)+63)/64) // a bit for the first ref of each socket
 	stopped := false
-	visit := func(refs []ref, rec *record) bool {
+	err := stream(i.records, func(rec *record) bool {
+		refs := f.refsOf(rec.inode)
+		if len(refs) == 0 || !isHeld(refs, wanted) { // none where it is new
+			return true
+		}
 		first := f.indexOf(refs)
-		if bit := uint64(1) << (first % 64); done[first/64]&bit == 0 && isHeld(refs, wanted) {
+		if bit := uint64(1) << (first % 64); done[first/64]&bit == 0 {
 			done[first/64] |= bit
 			stopped = !i.yield(r, first, refs, rec, yield)
 		}
 		return !stopped
-	}
-	err := stream(i.records, func(rec *record) bool {
-		refs := f.refsOf(rec.inode)
-		return len(refs) == 0 || visit(refs, rec) // none where it is new
 	})
-	if err == nil || stopped {
-		return
+	if err != nil && !stopped { // which is not expected
+		r.readEach(f.heldBy(func(refs []ref) bool {
+			first := f.indexOf(refs)
+			return done[first/64]&(1<<(first%64)) == 0 && isHeld(refs, wanted)
+		}), yield)
 	}
-	for first := 0; first < len(f.refs); { // which is not expected
-		refs := f.refsOf(f.refs[first].inode)
-		if !visit(refs, new(record)) {
+}
+
+// readEach yields sockets one after the other.
+func (r *Reader) readEach(indexes []int32, yield func(*Socket) bool) {
+	more := true
+	for _, index := range indexes {
+		if r.Read(int(index), func(s *Socket) { more = yield(s) }); !more {
 			return
 		}
-		first += len(refs)
 	}
 }
 

@@ -14,6 +14,10 @@ import (
 // A descriptor is what [descriptorInstructions] write of a descriptor of a socket.
 type descriptor struct {
 	inode, pid, thread, fd, netns uint32
+
+	// maySuspect is whether something is unanswered, so that the peer may be
+	// suspect. It is set for Multipath TCP, where that is unknown.
+	maySuspect uint32
 }
 
 // kernelOptions says where the kernel keeps each option: in a field of struct
@@ -71,6 +75,15 @@ func descriptorInstructions(k *kernelfields.Finder) asm.Instructions {
 		k.Load(asm.R2, sockReg, "sock", "__sk_common.skc_net.net"),
 		k.Load(asm.R2, asm.R2, "net", "ns.inum"),
 		store(asm.R2, unsafe.Offsetof(descriptor{}.netns), asm.Word),
+		asm.Mov.Imm(asm.R2, 1),
+		store(asm.R2, unsafe.Offsetof(descriptor{}.maySuspect), asm.Word),
+		asm.Mov.Reg(asm.R1, sockReg),
+		asm.FnSkcToTcpSock.Call(),
+		asm.JEq.Imm(asm.R0, 0, "write"),
+		k.Load(asm.R2, asm.R0, "inet_connection_sock", "icsk_retransmits"),
+		k.Load(asm.R1, asm.R0, "inet_connection_sock", "icsk_probes_out"),
+		asm.Or.Reg(asm.R2, asm.R1),
+		store(asm.R2, unsafe.Offsetof(descriptor{}.maySuspect), asm.Word),
 	)
 	return append(p, write(k, "bpf_iter__task_file", unsafe.Sizeof(descriptor{}))...)
 }

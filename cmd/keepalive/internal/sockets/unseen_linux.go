@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,11 +51,14 @@ type census struct {
 	of     map[int]*namespace // by PID
 	counts map[*namespace]*count
 	timers armedTimers // of connections that have a file
+
+	sorting    sync.WaitGroup // of inodes
+	sortTimers sync.Once      // few callers ask for them
 }
 
 // A count is the connections of a network namespace.
 type count struct {
-	inodes []uint32 // of those that have a file
+	inodes []uint32 // of those that have a file, in order
 	err    error
 	unseen map[uint32]Connection // by inode
 }
@@ -74,12 +78,10 @@ func newCensus(known *namespaces, pids []int) *census {
 			c.add(n)
 		}
 	}
-	c.timers.sort()
 	return c
 }
 
-// add counts the connections of a network namespace, once. Timers have to be sorted
-// afterwards.
+// add counts the connections of a network namespace, once.
 func (c *census) add(n *namespace) {
 	if c.counts[n] != nil {
 		return
@@ -97,6 +99,7 @@ func (c *census) add(n *namespace) {
 			}
 		})
 	})
+	c.sorting.Go(func() { slices.Sort(count.inodes) })
 }
 
 // addOthers counts those of the network namespaces that only a descriptor or a thread
@@ -115,7 +118,6 @@ func (c *census) addOthers(f *Found, descriptors map[uint32][]ref) {
 		c.add(f.namespaces.of(fd))
 		unix.Close(fd)
 	}
-	c.timers.sort()
 }
 
 // timer returns the timer that a socket had when the connections were counted.
@@ -126,17 +128,23 @@ func (f *Found) timer(s *Socket, inode uint32) Timer {
 	if s.MPTCP { // each of its subflows has one
 		return Timer{}
 	}
+	f.census.sortTimers.Do(f.census.timers.sort)
 	return f.census.timers.of(inode)
 }
 
 // compare finds the connections that existed before the sockets were found and
 // still do, and are not among them. It returns how many.
 func (c *census) compare(f *Found) (unseen int) {
+	c.sorting.Wait()
 	var own map[uint32]bool
 	for n, count := range c.counts {
 		candidates := make(map[uint32]bool)
-		for _, inode := range count.inodes {
-			if len(f.refsOf(inode)) == 0 {
+		refs := f.refs
+		for _, inode := range count.inodes { // in order, as the refs are
+			for len(refs) > 0 && refs[0].inode < inode {
+				refs = refs[1:]
+			}
+			if len(refs) == 0 || refs[0].inode != inode {
 				candidates[inode] = true
 			}
 		}
