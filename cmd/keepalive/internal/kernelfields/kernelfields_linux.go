@@ -20,7 +20,8 @@ import (
 type Finder struct {
 	file    *os.File
 	types   *types
-	structs map[string][]member
+	structs map[string]uint32 // ids
+	read    map[uint32][]member
 	err     error
 }
 
@@ -36,7 +37,7 @@ func New() (*Finder, error) {
 		file.Close()
 		return nil, fmt.Errorf("type information of the kernel (BTF): %w", err)
 	}
-	return &Finder{file: file, types: types, structs: make(map[string][]member)}, nil
+	return &Finder{file: file, types: types, structs: make(map[string]uint32), read: make(map[uint32][]member)}, nil
 }
 
 // Close releases what the Finder holds.
@@ -171,21 +172,24 @@ func (f *Finder) follow(structure, path string) (found member, err error) {
 }
 
 func (f *Finder) find(structure string) ([]member, error) {
-	if members, ok := f.structs[structure]; ok {
-		return members, nil
-	}
-	id, ok := f.types.find(kindStruct, structure)
+	id, ok := f.structs[structure]
 	if !ok {
-		return nil, fmt.Errorf("the kernel has no struct %s", structure)
+		if id, ok = f.types.find(kindStruct, structure); !ok {
+			return nil, fmt.Errorf("the kernel has no struct %s", structure)
+		}
+		f.structs[structure] = id
 	}
-	members, err := f.membersOf(id)
-	f.structs[structure] = members
-	return members, err
+	return f.membersOf(id)
 }
 
 func (f *Finder) membersOf(id uint32) ([]member, error) {
+	if members, ok := f.read[id]; ok {
+		return members, nil
+	}
 	a, err := f.types.underlying(id)
-	return f.types.members(a), err
+	members := f.types.members(a)
+	f.read[id] = members
+	return members, err
 }
 
 // named returns the member of a struct or union, or of one without a name in it.

@@ -44,7 +44,7 @@ func testFinder(t testing.TB) *Finder {
 	types, err := readTypes(bytes.NewReader(file))
 	require.NoError(t, err)
 	t.Cleanup(func() { types.close() })
-	return &Finder{types: types, structs: make(map[string][]member)}
+	return &Finder{types: types, structs: make(map[string]uint32), read: make(map[uint32][]member)}
 }
 
 func TestLoad(t *testing.T) {

@@ -22,14 +22,10 @@ import (
 // function that the program is attached to.
 type bpfIterator struct{ link int }
 
-// newBPFIterator loads a program. Over is "task_file" or "tcp". Close what it returns.
-func newBPFIterator(over string, write func(*kernelfields.Finder) asm.Instructions) (*bpfIterator, error) {
-	k, err := kernelfields.New()
-	if err != nil {
-		return nil, err
-	}
-	defer k.Close()
-	instructions, function := write(k), k.Function("bpf_iter_"+over)
+// newBPFIterator loads a program, whose instructions were made with a Finder. Over is
+// "task_file" or "tcp". Close what it returns.
+func newBPFIterator(k *kernelfields.Finder, over string, instructions asm.Instructions) (*bpfIterator, error) {
+	function := k.Function("bpf_iter_" + over)
 	if err := k.Err(); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,12 @@ import (
 // socket that is not accepted yet, or closed by its program, has no struct socket
 // and is not among them. It takes CAP_BPF and CAP_PERFMON, and a kernel with BTF.
 func kernelSockets() (cookies map[uint64]bool, err error) {
-	iterator, err := newBPFIterator("tcp", withoutFile)
+	kernel, err := kernelfields.New()
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close()
+	iterator, err := newBPFIterator(kernel, "tcp", withoutFile(kernel))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/credentials"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/kernelfields"
 )
 
 // Reading is how sockets are listed and read. Both ways find the same. The zero
@@ -97,10 +98,15 @@ func newIterator() (i *iterator, err error) {
 	if i.hz, err = readHZ(); err != nil {
 		return nil, err
 	}
-	if i.descriptors, err = newBPFIterator("task_file", descriptorInstructions); err != nil {
+	kernel, err := kernelfields.New()
+	if err != nil {
 		return nil, err
 	}
-	if i.records, err = newBPFIterator("task_file", recordInstructions); err != nil {
+	defer kernel.Close()
+	if i.descriptors, err = newBPFIterator(kernel, "task_file", descriptorInstructions(kernel)); err != nil {
+		return nil, err
+	}
+	if i.records, err = newBPFIterator(kernel, "task_file", recordInstructions(kernel)); err != nil {
 		i.descriptors.Close()
 		return nil, err
 	}

@@ -20,7 +20,12 @@ func (f *Found) Unheld() (unheld []*Socket, err error) {
 	if !ok {
 		return nil, f.fallback
 	}
-	tcp, err := newBPFIterator("tcp", tcpIteratorInstructions)
+	kernel, err := kernelfields.New()
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close()
+	tcp, err := newBPFIterator(kernel, "tcp", tcpIteratorInstructions(kernel))
 	if err != nil {
 		return nil, err
 	}
