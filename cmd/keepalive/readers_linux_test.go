@@ -255,3 +255,15 @@ func TestReaderFallsBack(t *testing.T) {
 	r = runCommand(t, "ls", "--reader=getfd", "--debug", "--command", "nonesuch")
 	assert.Contains(t, r.stderr, "debug: sockets are read by getfd: it was asked for\n")
 }
+
+// In another PID namespace the iterator returns ids that mean nothing there.
+func TestReaderInAnotherPIDNamespace(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	needReaders(t)
+	startGo(t, "127.0.0.1:7000") // outside of it
+	cmd := exec.CommandContext(t.Context(), netlab.LookPath(t, "unshare"), "--pid", "--fork", "--mount-proc", program(t, "keepalive"), "ls", "--debug", "--local", ":7000")
+	r := finish(t, cmd)
+	assert.Contains(t, r.stderr, "debug: sockets are read by getfd: this is not the machine's own PID namespace\n")
+	assert.Equal(t, "no TCP socket matches\n", r.stdout)
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -25,6 +26,9 @@ type bpfIterator struct{ link int }
 // newBPFIterator loads a program, whose instructions were made with a Finder. Over is
 // "task_file" or "tcp". Close what it returns.
 func newBPFIterator(k *kernelfields.Finder, over string, instructions asm.Instructions) (*bpfIterator, error) {
+	if strconv.IntSize != 64 {
+		return nil, errors.New("a program of 32 bits, which has other pointers than the kernel may have")
+	}
 	function := k.Function("bpf_iter_" + over)
 	if err := k.Err(); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ type descriptor struct {
 	inode, pid, thread, fd, netns uint32
 
 	// maySuspect is whether something is unanswered, so that the peer may be
-	// suspect. It is set for Multipath TCP, where that is unknown.
+	// suspect. It is set for connections of Multipath TCP, where that is unknown.
 	maySuspect uint32
 }
 
@@ -75,6 +75,8 @@ func descriptorInstructions(k *kernelfields.Finder) asm.Instructions {
 		k.Load(asm.R2, sockReg, "sock", "__sk_common.skc_net.net"),
 		k.Load(asm.R2, asm.R2, "net", "ns.inum"),
 		store(asm.R2, unsafe.Offsetof(descriptor{}.netns), asm.Word),
+		k.Load(asm.R1, sockReg, "sock", "__sk_common.skc_state"),
+		asm.JEq.Imm(asm.R1, int32(Listen), "write"),
 		asm.Mov.Imm(asm.R2, 1),
 		store(asm.R2, unsafe.Offsetof(descriptor{}.maySuspect), asm.Word),
 		asm.Mov.Reg(asm.R1, sockReg),
@@ -142,6 +144,8 @@ func write(k *kernelfields.Finder, iterator string, size uintptr) asm.Instructio
 
 // onStack is where what is written lies, below the frame pointer.
 const onStack = 128
+
+var _ [onStack - unsafe.Sizeof(record{})]byte // it has room there
 
 // zeros fills it with zeros.
 func zeros(size uintptr) asm.Instructions {
