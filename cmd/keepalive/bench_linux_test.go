@@ -23,6 +23,9 @@ var crowd = flag.Int("crowd", 50000, "how many sockets BenchmarkLs has")
 const (
 	mostJSON, mostSuspect, mostMemory = 0.5, 0.2, 2
 
+	// Of each socket, where ss is left out.
+	mostEachJSON, mostEachSuspect = 16 * time.Microsecond, 5 * time.Microsecond
+
 	// ss looks up each socket in a table of fixed size, so that its time grows
 	// with the square of their number: it takes a minute for this many.
 	mostOfSS = 300000
@@ -66,6 +69,12 @@ func BenchmarkLs(b *testing.B) {
 	}
 	if len(listers) == 3 {
 		compareToSS(b, listers, medians)
+		return
+	}
+	for i, most := range []time.Duration{mostEachJSON, mostEachSuspect} {
+		if each := medians[i] / time.Duration(*crowd); b.N >= 4 && each > most {
+			b.Errorf("ls --%s takes %v for each socket, want at most %v", listers[i].name, each, most)
+		}
 	}
 }
 
