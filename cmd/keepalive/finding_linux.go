@@ -16,13 +16,12 @@ type finding struct {
 	debug   bool
 }
 
-// addFlags defines the flags of a command. They are for tests and for reports of
-// bugs, and not part of its interface.
+// addFlags defines the flags of a command. That for the reader is for tests, and not
+// part of its interface.
 func (f *finding) addFlags(c *cobra.Command) {
 	c.Flags().Var(&f.reading, "reader", "how sockets are read, `bpf` or getfd")
-	c.Flags().BoolVar(&f.debug, "debug", false, "print how sockets are read, and why")
+	c.Flags().BoolVar(&f.debug, "debug", false, "print how sockets are read, and why not with eBPF")
 	c.Flags().MarkHidden("reader")
-	c.Flags().MarkHidden("debug")
 }
 
 // find finds the sockets.

@@ -71,9 +71,9 @@ node_exporter:
 With CAP_BPF and CAP_PERFMON, which root has, ls reads the descriptors of all
 processes and threads with eBPF. This takes a kernel with type information
 (BTF) and the machine's own PID namespace. Otherwise it reads /proc and takes
-the right to trace each process. It compares the descriptors with the
-connections that sock_diag(7) lists. What it could not see it reports, a line
-for each of
+the right to trace each process; --debug prints why. It compares the descriptors
+with the connections that sock_diag(7) lists. What it could not see it reports,
+a line for each of
 
     processes that the caller may not look into, with the missing right
     processes that the mount option hidepid of /proc may hide

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -26,7 +25,7 @@ func needReaders(t testing.TB) {
 	t.Helper()
 	r := runCommand(t, "ls", "--reader=bpf", "--command", "nonesuch")
 	if strings.Contains(r.stderr, noIterator) {
-		netlab.Skip(t, errors.New(strings.TrimSpace(r.stderr)))
+		netlab.Skip(t, fmt.Errorf("%s: %w", strings.TrimSpace(r.stderr), os.ErrPermission))
 	}
 }
 

@@ -33,7 +33,7 @@ type ref struct {
 	inode      uint32
 	table      int32 // index into Found.tables
 	fd         int32
-	maySuspect bool // as of the iterator
+	maySuspect bool // as the iterator has it
 }
 
 // A table is a table of descriptors that has sockets.
@@ -90,6 +90,7 @@ func Find(reading Reading) (*Found, error) {
 	}
 	f := &Found{namespaces: newNamespaces()}
 	if f.source, f.fallback, err = newSource(reading); err != nil {
+		f.namespaces.close()
 		return nil, err
 	}
 	f.census = newCensus(f.namespaces, pids)

@@ -18,8 +18,7 @@ type Reading string
 const (
 	// ByIterator reads the descriptors of all processes with a program of eBPF.
 	// It takes CAP_BPF and CAP_PERFMON, the machine's own PID namespace, and a
-	// kernel that has type information (BTF) with the fields of package
-	// kernelfields.
+	// kernel whose type information (BTF) has the fields that it reads.
 	ByIterator Reading = "bpf"
 	// ByDescriptor lists the descriptors in /proc, and duplicates each one with
 	// pidfd_getfd(2). It takes the right to trace each process.
@@ -91,6 +90,10 @@ type iterator struct {
 }
 
 func newIterator() (i *iterator, err error) {
+	self := credentials.Of("self")
+	if !self.Has(unix.CAP_SYS_ADMIN) && !(self.Has(unix.CAP_BPF) && self.Has(unix.CAP_PERFMON)) {
+		return nil, fmt.Errorf("it takes CAP_BPF and CAP_PERFMON, which root has (%w)", unix.EPERM)
+	}
 	if err := seesAllProcesses(); err != nil {
 		return nil, err
 	}
@@ -131,13 +134,16 @@ func seesAllProcesses() error {
 // list implements [source].
 func (i *iterator) list(f *Found) (err error) {
 	var p processTables
-	namespaces := make(map[uint32][]ref) // a descriptor of each process that has sockets there
+	namespaces := make(map[uint32][]ref) // unknown ones, with descriptors of sockets there
 	type place struct{ netns, pid uint32 }
 	var last place
 	err = stream(i.descriptors, func(d *descriptor) bool {
 		p.add(f, d)
 		if in := (place{d.netns, d.pid}); in != last && !p.isCopy {
-			namespaces[in.netns], last = append(namespaces[in.netns], f.refs[len(f.refs)-1]), in
+			last = in
+			if f.namespaces.byInode(uint64(d.netns)) == nil {
+				namespaces[d.netns] = append(namespaces[d.netns], f.refs[len(f.refs)-1])
+			}
 		}
 		return true
 	})

@@ -107,16 +107,11 @@ func (c *census) add(n *namespace) {
 func (c *census) addOthers(f *Found, descriptors map[uint32][]ref) {
 	r := f.NewReader()
 	defer r.leaveTable() // what it was refused is listed all the same
-	for inode, refs := range descriptors {
-		if f.namespaces.byInode(uint64(inode)) != nil {
-			continue
+	for _, refs := range descriptors {
+		if fd := r.duplicate(refs); fd >= 0 {
+			c.add(f.namespaces.of(fd))
+			unix.Close(fd)
 		}
-		fd := r.duplicate(refs)
-		if fd < 0 {
-			continue
-		}
-		c.add(f.namespaces.of(fd))
-		unix.Close(fd)
 	}
 }
 
