@@ -90,7 +90,7 @@ func (s *selection) candidates(f *sockets.Found) iter.Seq[*sockets.Socket] {
 func (s *selection) of(f *sockets.Found) (selected []*sockets.Socket) {
 	for socket := range s.candidates(f) {
 		if s.has(socket) {
-			selected = append(selected, socket)
+			selected = append(selected, socket.Clone())
 		}
 	}
 	slices.SortStableFunc(selected, compareAttention)

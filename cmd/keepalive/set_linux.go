@@ -132,7 +132,9 @@ func (s *setCommand) run(ctx context.Context) error {
 	selected := s.selection.of(f)
 	var all []*sockets.Socket // whoever has accepted them
 	if slices.ContainsFunc(selected, func(socket *sockets.Socket) bool { return socket.State == sockets.Listen }) {
-		all = slices.Collect(f.All(func(sockets.Process) bool { return true }))
+		for socket := range f.All(func(sockets.Process) bool { return true }) {
+			all = append(all, socket.Clone())
+		}
 	}
 	r := f.NewReader()
 	defer r.Close()

@@ -12,7 +12,7 @@ const batchSize = 256
 
 // All yields the TCP sockets that one of the wanted processes holds, in the order
 // of their processes. The others are left alone. Neither Get nor Apply works on
-// them. The Socket is the caller's.
+// them. A Socket is valid until the next one: Clone it to keep it.
 func (f *Found) All(wanted func(Process) bool) iter.Seq[*Socket] { return f.read(wanted, false) }
 
 // Suspects yields what All does, but may leave out sockets whose peer is not

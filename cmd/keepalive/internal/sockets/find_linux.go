@@ -178,9 +178,9 @@ func isHeld(refs []ref, wanted []bool) bool {
 	return slices.ContainsFunc(refs, func(r ref) bool { return wanted[r.table] })
 }
 
-// holders returns the descriptors of a socket. Where a thread has copies of its
+// holders appends the descriptors of a socket. Where a thread has copies of its
 // process's descriptors, one of each.
-func (f *Found) holders(refs []ref) (holders []Holder) {
+func (f *Found) holders(refs []ref, holders []Holder) []Holder {
 	for _, r := range refs {
 		t := f.tables[r.table]
 		h := Holder{t.Process, int(r.fd)}

@@ -73,7 +73,7 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 	if !ok || err != nil {
 		return
 	}
-	s.Holders = r.found.holders(refs)
+	s.Holders = r.found.holders(refs, nil)
 	visit(&s)
 }
 

@@ -4,6 +4,7 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
@@ -31,6 +32,13 @@ type Socket struct {
 	fd        int
 	device    uint32 // that it is bound to, an index, 0 for none
 	namespace *namespace
+}
+
+// Clone returns a copy.
+func (s *Socket) Clone() *Socket {
+	c := *s
+	c.Holders = slices.Clone(s.Holders)
+	return &c
 }
 
 // Holder is a descriptor of a socket.

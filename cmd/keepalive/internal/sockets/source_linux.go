@@ -87,6 +87,7 @@ func (f *Found) Reading() (Reading, error) {
 type iterator struct {
 	descriptors, records *bpfIterator
 	hz                   uint64
+	socket               Socket // that was yielded last
 }
 
 func newIterator() (i *iterator, err error) {
@@ -252,7 +253,8 @@ func (i *iterator) yield(r *Reader, first int, refs []ref, rec *record, yield fu
 		r.Read(first, func(s *Socket) { more = yield(s) })
 		return more
 	}
-	s := &Socket{Index: first, fd: -1, namespace: f.namespaces.byInode(uint64(rec.netns)), Holders: f.holders(refs)}
+	s := &i.socket // as garbage, they would take as much memory as all else
+	*s = Socket{Index: first, fd: -1, namespace: f.namespaces.byInode(uint64(rec.netns)), Holders: f.holders(refs, s.Holders[:0])}
 	rec.fill(s, i.hz)
 	s.setTimer(f.timer(s, rec.inode))
 	return yield(s)
