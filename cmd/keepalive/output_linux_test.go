@@ -10,6 +10,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // A command whose output is lost fails, whichever it is, and says why.
@@ -58,6 +59,9 @@ func TestSetWithoutAReader(t *testing.T) {
 	}
 	cmd := command(t, "set", "--local", address, "idle=1m1s")
 	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	// It has no room for all lines, however late the reader goes.
+	_, err = unix.FcntlInt(out.(*os.File).Fd(), unix.F_SETPIPE_SZ, 4096)
 	require.NoError(t, err)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
