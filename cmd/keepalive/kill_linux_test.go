@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -22,6 +23,13 @@ func kill(t testing.TB, args ...string) result {
 		netlab.Skip(t, errors.New("this kernel lacks CONFIG_INET_DIAG_DESTROY"))
 	}
 	return r
+}
+
+// ofThisNamespace selects the sockets of the test binary in the namespace of the
+// calling thread. Other tests have the same addresses in theirs.
+func ofThisNamespace(t testing.TB) []string {
+	t.Helper()
+	return append(ofThisProcess(), "--netns", fmt.Sprint(namespaceOf(t)))
 }
 
 // pair returns both ends of a connection of this process.
@@ -52,7 +60,7 @@ func TestKill(t *testing.T) {
 	} {
 		for _, reader := range readers(t) {
 			dialed, accepted := pair(t, address[0], address[1], address[2])
-			about := append(ofThisProcess(), reader, "--local", dialed.LocalAddr().String())
+			about := append(ofThisNamespace(t), reader, "--local", dialed.LocalAddr().String())
 			r := kill(t, append(about, "--dry-run")...)
 			assert.Equal(t, exitDone, r.code)
 			assert.Contains(t, r.stdout, dialed.LocalAddr().String()+" → "+dialed.RemoteAddr().String()+": would be killed\n")
@@ -89,7 +97,7 @@ func TestKillStuck(t *testing.T) {
 		status, err := keepalive.Stat(conn)
 		return err == nil && status.Retransmits > 2
 	}, "nothing is retransmitted")
-	r := kill(t, append(ofThisProcess(), "--suspect", "--local", conn.LocalAddr().String(), "--json")...)
+	r := kill(t, append(ofThisNamespace(t), "--suspect", "--local", conn.LocalAddr().String(), "--json")...)
 	assert.Equal(t, exitDone, r.code, r.stderr)
 	var o struct {
 		Result string
@@ -116,9 +124,9 @@ func TestKillRefuses(t *testing.T) {
 	address := l.address(t).(*unix.SockaddrInet4)
 	closeOnce(&l.dialed)
 	closeOnce(&l.accepted)
-	r = kill(t, append(ofThisProcess(), "--local", net.JoinHostPort("127.0.0.1", itoa(address.Port)))...)
+	r = kill(t, append(ofThisNamespace(t), "--local", net.JoinHostPort("127.0.0.1", itoa(address.Port)))...)
 	assert.Equal(t, result{exitProblem, "", "keepalive: no connection is selected that the caller may see\n"}, r)
-	assert.Equal(t, exitUsage, kill(t, "--pid", "1", "extra").code)
+	assert.Equal(t, exitUsage, kill(t, append(ofThisNamespace(t), "extra")...).code)
 
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(true)
@@ -126,7 +134,7 @@ func TestKillRefuses(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	if multipath, err := conn.(*net.TCPConn).MultipathTCP(); err == nil && multipath {
-		r = kill(t, append(ofThisProcess(), "--local", conn.LocalAddr().String())...)
+		r = kill(t, append(ofThisNamespace(t), "--local", conn.LocalAddr().String())...)
 		assert.Equal(t, exitProblem, r.code)
 		assert.Contains(t, r.stdout, "refused: the socket uses Multipath TCP")
 	}

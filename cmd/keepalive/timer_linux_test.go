@@ -19,7 +19,7 @@ func TestTimerOfDataInFlight(t *testing.T) {
 	netlab.MustSilence(t, conn)
 	_, err := conn.Write([]byte("x"))
 	require.NoError(t, err)
-	about := append(ofThisProcess(), "--local", conn.LocalAddr().String())
+	about := append(ofThisNamespace(t), "--local", conn.LocalAddr().String())
 	stuck := func(flags ...string) []listed { return list(t, append(flags, about...)...) }
 	set := append(append([]string{"set"}, about...), "user_timeout=1s")
 	long := regexp.MustCompile(`user_timeout=1s \(takes effect at the next retransmission, in ([2-9]\d|1m.*)s\)\n$`)
