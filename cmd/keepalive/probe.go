@@ -33,7 +33,7 @@ keepalive probe. At the end it prints the result, and a policy that keeps the
 path open.
 
 Once it is connected it prints how long it takes, on stderr with --json: mostly
-1.2 to 1.9 times what it finds. Ctrl-C ends it early, and it prints the result
+2.2 to 3.8 times what it finds. Ctrl-C ends it early, and it prints the result
 so far. On a terminal it shows how long each connection has been idle and when
 the next probe is due. In a pipe it prints a line for each result.
 
@@ -41,14 +41,18 @@ the next probe is due. In a pipe it prints a line for each result.
 
     remote          address of the server
     verdict         found, nothing lost, server closes, server sends, varies,
-                    never answers; empty if the measurement was ended early
+                    ends by age, never answers; empty if the measurement was
+                    ended early
     survived, lost  longest idle time that survived and shortest that was lost,
                     null for none
-    after           period of "server closes" and "server sends", else null
+    after           time of "server closes", "server sends" and "ends by age",
+                    else null
+    outages         how often the network failed meanwhile
     policy          a policy that keeps the path open, null for none
     samples         idle, outcome, probes, rtt of each sample
 
-The exit code is 1 if no connection survived, or if probe was ended early.`,
+The exit code is 1 if no connection survived, if the path ends them by age, or
+if probe was ended early.`,
 		Example: `  keepalive probe primary.example:5432
   keepalive probe --max 10m --precision 5s 192.0.2.1:443`,
 		Args: oneArg("HOST:PORT"),
@@ -85,7 +89,7 @@ func (p *probeCommand) run(ctx context.Context, address string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	view := &progressView{out: p.out, lost: cancel, begin: fmt.Sprintf(
-		"Measuring the path to %s.\nThis takes mostly 1.2 to 1.9 times what it finds, and %s at most.\n", address, duration.Format(longest))}
+		"Measuring the path to %s.\nThis takes mostly 2.2 to 3.8 times what it finds, and %s if that is nothing.\n", address, duration.Format(longest))}
 	if p.json {
 		view.out, view.lost, view.quiet = term.Output{Writer: p.stderr}, func() {}, true
 	}
@@ -130,7 +134,7 @@ func ending(ctx context.Context, r pathidle.Result, err error) error {
 		return exitCode(exitProblem)
 	case err != nil:
 		return err
-	case r.Survived == 0:
+	case r.Survived == 0 || r.Verdict == pathidle.EndsByAge:
 		return exitCode(exitProblem)
 	}
 	return nil
@@ -144,6 +148,8 @@ func (p *probeCommand) printAnswer(r pathidle.Result) {
 		fmt.Fprintf(p.out, "Policy that keeps it: %v\n", policy)
 	} else if limit, ok := errors.AsType[*bounds.Error](err); ok {
 		fmt.Fprintf(p.out, "No policy keeps it: it remembers for %s, want %s.\n", limit.Value, limit.Want)
+	} else if r.Verdict == pathidle.EndsByAge {
+		fmt.Fprintln(p.out, "No policy keeps it.")
 	}
 }
 
@@ -154,6 +160,7 @@ type measured struct {
 	Survived *seconds          `json:"survived"`
 	Lost     *seconds          `json:"lost"`
 	After    *seconds          `json:"after"`
+	Outages  int               `json:"outages"`
 	Policy   *keepalive.Config `json:"policy"`
 	Samples  []measuredSample  `json:"samples"`
 }
@@ -172,6 +179,7 @@ func (p *probeCommand) printJSON(r pathidle.Result) error {
 		Survived: orNull(toSeconds(r.Survived), r.Survived != 0),
 		Lost:     orNull(toSeconds(r.Lost), r.Lost != 0),
 		After:    orNull(toSeconds(r.After), r.After != 0),
+		Outages:  r.Outages,
 		Samples:  []measuredSample{},
 	}
 	if policy, err := r.Plan(keepalive.Target{}); err == nil {
