@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 
 func newPlan() *cobra.Command {
 	var target keepalive.Target
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "plan",
 		Short: "Compute a policy and print the settings of other programs",
@@ -37,7 +39,14 @@ shows timers that are on time. Plan changes nothing.
 --unacked sets the user timeout, which gives up live peers too: those that read
 slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
 instead, which needs Linux 6.15. A Go program on an older kernel has
-keepalive.Watcher, which spares them too.`,
+keepalive.Watcher, which spares them too.
+
+--json prints one object:
+
+    policy          the policy as text
+    go              the policy as a Go literal
+    unnoticed_idle  how long a dead peer goes unnoticed, in seconds
+    elsewhere       of each other program: name, lines`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: noArgs,
@@ -52,6 +61,9 @@ keepalive.Watcher, which spares them too.`,
 			if err != nil {
 				return usageError{inFlags(err)}
 			}
+			if asJSON {
+				return printPlanJSON(c.OutOrStdout(), target, policy)
+			}
 			return printPlan(term.New(c.OutOrStdout()), target, policy)
 		},
 	}
@@ -60,6 +72,7 @@ keepalive.Watcher, which spares them too.`,
 	flags.DurationVar(&target.IdleLimit, "idle-limit", 0, "shortest idle timeout on the path: `TIME`")
 	flags.BoolVar(&target.Unacked, "unacked", false, "notice a dead peer with data in flight too")
 	flags.BoolVar(&target.SlowReads, "slow-reads", false, "with --unacked, keep a live peer that stops reading")
+	flags.BoolVar(&asJSON, "json", false, "print a JSON object")
 	return c
 }
 
@@ -93,6 +106,28 @@ func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
 	heading("Elsewhere")
 	_, err := io.WriteString(out, snippetText(snippets(t, c), out.Width))
 	return err
+}
+
+// planJSON is what plan --json prints.
+type planJSON struct {
+	Policy    keepalive.Config `json:"policy"`
+	Go        string           `json:"go"`
+	Unnoticed *seconds         `json:"unnoticed_idle"`
+	Elsewhere []elsewhere      `json:"elsewhere"`
+}
+
+type elsewhere struct {
+	Name  string   `json:"name"`
+	Lines []string `json:"lines"`
+}
+
+func printPlanJSON(out io.Writer, t keepalive.Target, c keepalive.Config) error {
+	unnoticed, ok := c.DetectionTime()
+	p := planJSON{Policy: c, Go: goLiteral(c), Unnoticed: orNull(toSeconds(unnoticed), ok)}
+	for _, s := range snippets(t, c) {
+		p.Elsewhere = append(p.Elsewhere, elsewhere{s.name, s.lines})
+	}
+	return json.NewEncoder(out).Encode(p)
 }
 
 // snippetText returns the settings of programs beside their names, or below a name

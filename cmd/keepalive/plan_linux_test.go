@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/parser"
 	"os"
@@ -219,6 +220,27 @@ func TestPlanSaysWhatIsMissing(t *testing.T) {
 			got += said + ": " + strings.Join(names, " ")
 		}
 		assert.Equal(t, want, got, c)
+	}
+}
+
+// What plan --json prints is what it prints as text.
+func TestPlanJSON(t *testing.T) {
+	t.Parallel()
+	flags := []string{"plan", "--detect", "45s", "--idle-limit", "350s", "--unacked"}
+	asText := runCommand(t, flags...)
+	asJSON := runCommand(t, append(flags, "--json")...)
+	require.Equal(t, exitDone, asJSON.code, asJSON.stderr)
+	var p planJSON
+	require.NoError(t, json.Unmarshal([]byte(asJSON.stdout), &p))
+	assert.Equal(t, planned(t), p.Policy)
+	assert.InDelta(t, 40, float64(value(t, p.Unnoticed)), 5)
+	assert.Contains(t, asText.stdout, p.Go)
+	require.Len(t, p.Elsewhere, len(snippets(demand, p.Policy)))
+	for _, e := range p.Elsewhere {
+		assert.Contains(t, asText.stdout, e.Name)
+		for _, line := range e.Lines {
+			assert.Contains(t, asText.stdout, line)
+		}
 	}
 }
 
