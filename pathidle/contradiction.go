@@ -131,14 +131,14 @@ func (s *search) fail(now time.Duration) {
 
 // tellFailure notes why all connections were made anew, as the first new one tells. A
 // path that has forgotten all connections of the same age twice ends them by age.
-func (s *search) tellFailure(up bool) {
+func (s *search) tellFailure(now time.Duration, up bool) {
 	failed := s.failed
 	s.failed = nil
 	switch {
 	case failed == nil:
 		return
 	case !up:
-		s.outages++
+		s.noteOutage(now, now)
 		return
 	}
 	for _, e := range s.forgotAll {
@@ -147,5 +147,5 @@ func (s *search) tellFailure(up bool) {
 		}
 	}
 	s.forgotAll = append(s.forgotAll, *failed)
-	s.outages++
+	s.noteOutage(now, now)
 }

@@ -204,22 +204,31 @@ func (s *search) corroborate(now, opened time.Duration, handshake bool) {
 // afterwards returns until when a sign of life counts for the last probe of a loss: it
 // was sent before the next probe would have been, or hardly later.
 func (s *search) afterwards(l *loss) time.Duration {
-	const late = 250 * time.Millisecond
+	const late = 700 * time.Millisecond
 	c := conn{rtt: s.rtt()}
 	return l.probes[len(l.probes)-1].at + c.spacing() + c.rtt + late
 }
 
 // dropLosses forgets the losses that an outage may be the reason of: packets of a
-// handshake got lost in that time, and there was no control question.
+// handshake got lost in that time, or none came soon enough, and there was no control
+// question.
 func (s *search) dropLosses(from, to time.Duration) {
 	before := len(s.losses)
 	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool {
-		probed := l.probes[0].at <= to && l.probes[len(l.probes)-1].at >= from
-		return l.alone && !l.reset && (probed || !l.corroborated)
+		down := from < to && l.probes[0].at <= to && l.probes[len(l.probes)-1].at >= from
+		return l.alone && !l.reset && (down || !l.corroborated && to > s.afterwards(&l))
 	})
 	if len(s.losses) < before {
+		s.noteOutage(from, to)
+	}
+}
+
+// noteOutage counts an outage, once.
+func (s *search) noteOutage(from, to time.Duration) {
+	if from >= s.outageEnd {
 		s.outages++
 	}
+	s.outageEnd = max(s.outageEnd, to)
 }
 
 // unanswered calls f with the probes that went unanswered, or seem to, after a

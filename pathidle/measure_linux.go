@@ -166,7 +166,8 @@ func (m *measurement) accept(d dialed) {
 		return
 	}
 	m.sockets[d.conn] = d.socket
-	m.search.accepted(d.conn, m.now(), d.socket.rtt, d.socket.resent)
+	at := max(d.socket.opened.Sub(m.start), m.search.conns[d.conn].opened)
+	m.search.accepted(d.conn, at, d.socket.rtt, d.socket.resent)
 }
 
 // awaitDials waits for the dials that were called off.

@@ -39,8 +39,9 @@ type search struct {
 
 	restarts  int
 	outages   int
-	failed    *ageRange  // of a restart, until a new connection tells its cause
-	forgotAll []ageRange // ages at which the path had forgotten all connections
+	outageEnd time.Duration // of the last one
+	failed    *ageRange     // of a restart, until a new connection tells its cause
+	forgotAll []ageRange    // ages at which the path had forgotten all connections
 
 	closes time.Duration // the age at which the server closes connections, or 0
 	closed time.Duration // when it last did so
@@ -348,12 +349,12 @@ func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
 	s.opened = now
 	s.acked++
 	s.lost += resent
-	s.tellFailure(resent == 0)
+	s.tellFailure(now, resent == 0)
 	if resent == 0 {
 		s.corroborate(now, now, true)
-	} else {
-		s.dropLosses(dialed, now)
+		dialed = now
 	}
+	s.dropLosses(dialed, now)
 }
 
 // refused is a connection that could not be opened. That ends the search where no
@@ -399,6 +400,9 @@ func (s *search) answered(i int, now time.Duration) {
 		c.rtt = max(c.rtt, sample.RTT)
 	} else {
 		c.last = now // the answers to the others may follow
+	}
+	if confirming, _ := s.thresholds(); sample.Probes >= confirming {
+		s.noteOutage(c.probes[0].at, now)
 	}
 	s.acked++
 	s.lost += sample.Probes - 1

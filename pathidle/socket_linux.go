@@ -30,6 +30,7 @@ type socket struct {
 	rc       syscall.RawConn
 	segments uint32 // that have arrived
 	looked   time.Time
+	opened   time.Time // when the answer to the SYN arrived
 	rtt      time.Duration
 	resent   int // segments of the handshake
 }
@@ -60,6 +61,7 @@ func (s *socket) check(fd uintptr) error {
 		return fmt.Errorf("TCP_INFO does not count segments on this system: %w", errors.ErrUnsupported)
 	}
 	s.segments = info.Segs_in
+	s.opened = time.Now().Add(-time.Duration(info.Last_ack_recv) * time.Millisecond)
 	s.rtt = time.Duration(info.Rtt) * time.Microsecond
 	s.resent = int(info.Total_retrans)
 	return nil
