@@ -143,10 +143,11 @@ func (w *watchedConn) leave() {
 // endCopy returns what ReadFrom or WriteTo returns that ended with err.
 func (w *watchedConn) endCopy(early bool, err error) error {
 	isLoss := w.isLoss(err) && gaveUp(w.Conn) // or it is that of the other end
+	isEnd := isLoss || w.isReset(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if isLoss {
-		w.noteReturned(err, true)
+	if isEnd {
+		w.noteReturned(err, isLoss)
 	}
 	return w.replace(early, err)
 }

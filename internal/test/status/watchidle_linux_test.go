@@ -118,6 +118,27 @@ func TestWatchKeepsAReset(t *testing.T) {
 	assertKeeps(t, conn, syscall.ECONNRESET)
 }
 
+// A copy that finds the reset keeps it too.
+func TestWatchKeepsAResetOfACopy(t *testing.T) {
+	t.Parallel()
+	needsEvents(t)
+	copies := map[string]func(net.Conn) error{
+		"WriteTo":  func(conn net.Conn) error { return tcptest.Err(io.Copy(io.Discard, conn)) },
+		"ReadFrom": func(conn net.Conn) error { return tcptest.Err(io.Copy(conn, io.LimitReader(zero{}, 1))) },
+	}
+	for name, do := range copies {
+		t.Run(name, func(t *testing.T) {
+			dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+			conn := keepalive.Watch(dialed, func(err error) { t.Error(err) })
+			require.NoError(t, accepted.(*net.TCPConn).SetLinger(0))
+			require.NoError(t, accepted.Close())
+			tcptest.Await(t, "the reset", func() bool { s, _ := keepalive.Stat(conn); return !s.Open })
+			assert.ErrorIs(t, do(conn), syscall.ECONNRESET)
+			assertKeeps(t, conn, syscall.ECONNRESET)
+		})
+	}
+}
+
 // What arrived before the loss can be read after it, and the end of a peer that
 // has closed in good order is no error.
 func TestWatchKeepsWhatArrivedBefore(t *testing.T) {
