@@ -21,14 +21,16 @@ func CheckTellsEnd(fd uintptr) error {
 	return sockopt.TCPInfo(fd, &info)
 }
 
-// TakeEnd returns the error with which the kernel has ended the connection fd, 0
-// for none, and clears it. EPIPE is none: the peer had closed its end in good
-// order before.
+// TakeEnd returns the error with which the kernel has given up the peer of fd, 0 for
+// none, and clears it. EPIPE is none: the peer had closed its end in good order
+// before.
+//
+// Other resets stay for a Read. TLS may have ended in good order in the data that
+// had arrived: its Read then returns io.EOF, and never sees the reset.
 //
 // SO_ERROR of an open connection would be what ICMP has said of its path.
 func TakeEnd(fd uintptr) syscall.Errno {
-	var info unix.TCPInfo
-	if sockopt.TCPInfo(fd, &info) != nil || info.State != unix.BPF_TCP_CLOSE {
+	if !GaveUp(fd) {
 		return 0
 	}
 	if errno := sockopt.TakeError(fd); errno != syscall.EPIPE {

@@ -139,6 +139,34 @@ func TestWatchKeepsAResetOfACopy(t *testing.T) {
 	}
 }
 
+// A TLS session that the peer has ended in good order ends so, although a reset
+// follows: the peer has closed the socket with data unread.
+func TestWatchOfATLSSessionBeforeAReset(t *testing.T) {
+	t.Parallel()
+	needsEvents(t)
+	dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	serverConfig, clientConfig := tcptest.TLSConfigs(t)
+	server, session := tls.Server(accepted, serverConfig), tls.Client(dialed, clientConfig)
+	handshake := make(chan error, 1)
+	go func() { handshake <- server.Handshake() }()
+	require.NoError(t, session.Handshake())
+	require.NoError(t, <-handshake)
+
+	conn := keepalive.Watch(session, func(err error) { t.Error(err) })
+	require.NoError(t, tcptest.Err(conn.Write([]byte("unread"))))
+	require.NoError(t, tcptest.Err(server.Write([]byte("last words"))))
+	tcptest.AwaitAcked(t, dialed)
+	require.NoError(t, server.Close())
+	tcptest.Await(t, "the reset", func() bool { s, _ := keepalive.Stat(conn); return !s.Open })
+	lost, losses := listen() // by an event after that of the reset
+	other, _ := tcptest.DialSilent(t, tcptest.Quick)
+	defer runtime.KeepAlive(keepalive.Watch(other, lost))
+	awaitError(t, losses)
+	words, err := io.ReadAll(conn)
+	assert.NoError(t, err)
+	assert.Equal(t, "last words", string(words))
+}
+
 // What arrived before the loss can be read after it, and the end of a peer that
 // has closed in good order is no error.
 func TestWatchKeepsWhatArrivedBefore(t *testing.T) {
