@@ -40,17 +40,31 @@ func isNilTCPConn(conn net.Conn) bool {
 }
 
 // shaped returns w with the methods that its connection has. A TLS connection must
-// not have SyscallConn: a caller that finds it would read the bytes of TLS.
+// not gain SyscallConn: a caller that finds it would read the bytes of TLS.
 func (w *watchedConn) shaped() net.Conn {
+	session, isTLS := w.Conn.(tlsConn)
+	conn := w.shapedTransport()
+	if !isTLS {
+		return conn
+	}
+	switch c := conn.(type) {
+	case *watchedStream:
+		return &watchedTLSStream{c, session}
+	case *watchedSocket:
+		return &watchedTLSSocket{c, session}
+	case *watchedHalf:
+		return &watchedTLSHalf{c, session}
+	}
+	return &watchedTLS{w, session}
+}
+
+func (w *watchedConn) shapedTransport() net.Conn {
 	socket, isSocket := w.Conn.(syscall.Conn)
 	half, isHalf := w.Conn.(closeWriter)
 	if isHalf && w.unacked != nil {
 		half = &limitedHalf{half, w.unacked}
 	}
-	session, isTLS := w.Conn.(tlsConn)
 	switch {
-	case isTLS && isHalf && !isSocket:
-		return &watchedTLS{w, half, session}
 	case isSocket && isHalf:
 		return &watchedStream{w, socket, half}
 	case isSocket:
@@ -83,9 +97,20 @@ type (
 		*watchedConn
 		closeWriter
 	}
+	watchedTLSStream struct {
+		*watchedStream
+		tlsConn
+	}
+	watchedTLSSocket struct {
+		*watchedSocket
+		tlsConn
+	}
+	watchedTLSHalf struct {
+		*watchedHalf
+		tlsConn
+	}
 	watchedTLS struct {
 		*watchedConn
-		closeWriter
 		tlsConn
 	}
 )

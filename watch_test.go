@@ -94,7 +94,21 @@ func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
 	// Who finds no CloseWrite calls Close.
 	type closeWriter interface{ CloseWrite() error }
 	pipe, _ := net.Pipe()
-	for _, conn := range []net.Conn{dialed, tls.Client(dialed, nil), socketOnly{dialed}, pipe} {
+	conns := []net.Conn{dialed, tls.Client(dialed, nil), socketOnly{dialed}, pipe}
+	for _, conn := range conns {
+		conns = append(conns, struct {
+			net.Conn
+			tlsConn
+		}{conn, session{}})
+	}
+	conns = append(conns, struct {
+		*net.TCPConn
+		tlsConn
+	}{dialed.(*net.TCPConn), session{}}, struct {
+		socketOnly
+		tlsConn
+	}{socketOnly{dialed}, session{}})
+	for _, conn := range conns {
 		watched := keepalive.Watch(conn, nil)
 		_, had := conn.(closeWriter)
 		_, has := watched.(closeWriter)
@@ -102,6 +116,9 @@ func TestWatchKeepsTheConnectionsMethods(t *testing.T) {
 		_, had = conn.(syscall.Conn)
 		_, has = watched.(syscall.Conn)
 		assert.Equal(t, had, has, "SyscallConn of %T", conn)
+		_, had = conn.(tlsConn)
+		_, has = watched.(tlsConn)
+		assert.Equal(t, had, has, "ConnectionState of %T", conn)
 	}
 }
 
