@@ -28,7 +28,7 @@ func CheckTellsEnd(fd uintptr) error {
 // Other resets stay for a Read. TLS may have ended in good order in the data that
 // had arrived: its Read then returns io.EOF, and never sees the reset.
 //
-// SO_ERROR of an open connection would be what ICMP has said of its path.
+// SO_ERROR of an open connection may be an ICMP error of its path.
 func TakeEnd(fd uintptr) syscall.Errno {
 	if !GaveUp(fd) {
 		return 0
