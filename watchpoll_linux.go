@@ -202,8 +202,15 @@ func (p *endPoller) pass(event *unix.EpollEvent) {
 	}
 }
 
-// watched returns the connections that are watched and in use.
-func (p *endPoller) watched(entry *watchedSocketEntry) (conns []*watchedConn) {
+// watched returns the connections that are watched, in use and open. A duplicate
+// may keep the socket of a closed one open.
+func (p *endPoller) watched(entry *watchedSocketEntry) []*watchedConn {
+	return slices.DeleteFunc(p.inUse(entry), func(w *watchedConn) bool {
+		return sockopt.RawControl(w.rc, func(uintptr) error { return nil }) != nil
+	})
+}
+
+func (p *endPoller) inUse(entry *watchedSocketEntry) (conns []*watchedConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range entry.conns {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,6 +171,30 @@ func TestWatchedDescriptorsAreUsedAgain(t *testing.T) {
 		assert.Zero(t, watchedSockets())
 	}
 	awaitNothingWatched(t)
+}
+
+// A connection that was closed past Watch is told of nothing, although a duplicate of
+// its socket may have its number and its entry.
+func TestClosedConnectionsShareNoEnd(t *testing.T) {
+	needEvents(t)
+	for range 20 {
+		conn, _ := pairOf(t)
+		closed := watch(conn, nil)
+		require.NoError(t, closed.register())
+		file, err := conn.File()
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		again, err := net.FileConn(file)
+		require.NoError(t, err)
+		duplicate := watch(again, nil)
+		require.NoError(t, duplicate.register())
+		loss := os.NewSyscallError("read", syscall.ETIMEDOUT)
+		assert.Equal(t, loss, duplicate.end(duplicate.begin(), loss))
+		assert.NoError(t, closed.err)
+		closed.Close()
+		duplicate.Close()
+		file.Close()
+	}
 }
 
 // Where the kernel refuses the socket Watch works without.
