@@ -32,13 +32,13 @@ func limitUnacked(w *watchedConn, limit time.Duration) *unackedLimit {
 	return &unackedLimit{conn: weak.Make(w), limit: limit}
 }
 
-// start observes what was sent before, or is sent by a call that may take long.
+// start observes data that was sent before, or that a long call sends.
 func (u *unackedLimit) start() {
 	u.enter()
 	u.leave()
 }
 
-// enter observes what a call is about to send.
+// enter begins to observe the connection, before a call sends data.
 func (u *unackedLimit) enter() {
 	if u == nil {
 		return
@@ -52,7 +52,7 @@ func (u *unackedLimit) enter() {
 	}
 }
 
-// leave ends what enter began. What was sent may still be in flight.
+// leave ends a call that began with enter. Its data may still be in flight.
 func (u *unackedLimit) leave() {
 	if u == nil {
 		return
@@ -75,14 +75,14 @@ func (u *unackedLimit) stop() {
 	}
 }
 
-// look asks the kernel what is in flight, once.
+// look asks the kernel once for the data in flight.
 func (u *unackedLimit) look() {
 	w := u.conn.Value()
 	if w == nil {
 		return
 	}
 	u.mu.Lock()
-	u.wrote = false // the kernel has what was written before
+	u.wrote = false // the kernel counts the data of earlier calls
 	u.mu.Unlock()
 	flight, open := w.flight()
 	u.mu.Lock()
@@ -108,11 +108,11 @@ func (w *watchedConn) flight() (flight policy.Flight, open bool) {
 	return flight, open
 }
 
-// giveUp ends the connection as the kernel does that gives its peer up.
+// giveUp ends the connection, and makes its calls return a timeout.
 func (w *watchedConn) giveUp(limit time.Duration) {
 	w.socket.end(func(conns []*watchedConn) error {
 		if err := sockopt.RawControl(w.rc, sockopt.Disconnect); err != nil {
-			return nil // it was closed, or else the next look tries again
+			return nil // closed, or refused: then the next look tries again
 		}
 		for _, w := range conns {
 			w.connecting.Store(false) // the round-trip time is gone

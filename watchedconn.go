@@ -11,9 +11,9 @@ import (
 type watchedConn struct {
 	net.Conn
 	lost  func(error)
-	waits bool // for other calls, since nothing but the kernel blocks them
+	waits bool // calls wait for each other: nothing but the kernel blocks them
 
-	connecting atomic.Bool // when it was watched, as TCP Fast Open leaves it
+	connecting atomic.Bool // it was not connected yet when it was watched: TCP Fast Open
 
 	registration               // with the kernel
 	unacked      *unackedLimit // nil for none
@@ -21,9 +21,9 @@ type watchedConn struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	inFlight int  // Reads and Writes
-	missed   bool // the kernel has said that err may be known, when calls were in flight
+	missed   bool // the socket ended while calls were in flight, which may return err
 	err      error
-	told     chan struct{} // closed once lost has returned, for one call that waits for it
+	told     chan struct{} // closed when lost returns; nil unless a call has to wait for that
 }
 
 func watch(conn net.Conn, lost func(error)) *watchedConn {
@@ -68,7 +68,7 @@ func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// WriteTo ends without an error at io.EOF, which is none after a loss.
+// WriteTo returns nil at the end of the stream, but the error after a loss.
 func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
 	early := w.beginCopy()
 	if !w.waits {
@@ -120,8 +120,8 @@ func (w *watchedConn) end(early bool, err error) error {
 		w.leave()
 	}
 	if w.waits && w.err == nil && isClosed(w.Conn) {
-		// The kernel has closed the socket, so what is in flight
-		// returns at once, maybe with the error.
+		// The kernel has closed the socket, so calls in flight return
+		// at once, one of them maybe with the error.
 		for w.inFlight > 0 && w.err == nil {
 			w.changed.Wait()
 		}
@@ -129,8 +129,8 @@ func (w *watchedConn) end(early bool, err error) error {
 	return w.replace(early, err)
 }
 
-// leave ends a call that has not found the error, which the kernel may have kept
-// for it. mu is held.
+// leave ends a call that has not found the error. The last one passes the event on
+// that was left to the calls. The caller holds mu.
 func (w *watchedConn) leave() {
 	w.inFlight--
 	w.changed.Broadcast()
@@ -142,7 +142,7 @@ func (w *watchedConn) leave() {
 
 // endCopy returns what ReadFrom or WriteTo returns that ended with err.
 func (w *watchedConn) endCopy(early bool, err error) error {
-	isLoss := w.isLoss(err) && gaveUp(w.Conn) // or it is that of the other end
+	isLoss := w.isLoss(err) && gaveUp(w.Conn) // else the other end has returned err
 	isEnd := isLoss || w.isReset(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,9 +158,9 @@ func (w *watchedConn) isLoss(err error) bool {
 	return IsPeerLost(err) && !(w.connecting.Load() && !wasEstablished(w.Conn))
 }
 
-// replace returns the error that ended the connection, if it is known, in place of
-// what came after it. One call that was under way waits for lost, which may wait
-// for the others.
+// replace returns the error that ended the connection, if it is known, and err
+// otherwise. One call that was under way waits until lost has returned. The others
+// do not, since lost may wait for them.
 func (w *watchedConn) replace(early bool, err error) error {
 	if w.err == nil || errors.Is(err, net.ErrClosed) {
 		return err
@@ -174,8 +174,8 @@ func (w *watchedConn) replace(early bool, err error) error {
 	return w.err
 }
 
-// noteReturned makes err, which a call is about to return, what all calls return.
-// It calls lost without holding mu, and once those that wait can go on.
+// noteReturned makes all calls return err, as the caller does. It releases mu, which
+// the caller holds, while it calls lost.
 func (w *watchedConn) noteReturned(err error, isLoss bool) {
 	if w.err != nil {
 		return

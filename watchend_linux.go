@@ -25,8 +25,8 @@ func (s *watchedSocketEntry) hearEnd(hasError bool) {
 	})
 }
 
-// end makes the error that find returns that of all connections, which no call of
-// theirs returns before.
+// end finds the error that all connections around the socket return from then on.
+// Their calls wait for it.
 func (s *watchedSocketEntry) end(find func(conns []*watchedConn) error) {
 	conns := endPoll.watched(s)
 	for _, w := range conns {
@@ -45,8 +45,8 @@ func (s *watchedSocketEntry) end(find func(conns []*watchedConn) error) {
 	}
 }
 
-// isReset reports whether err means that the peer has reset the connection. It is
-// kept whoever has found it: otherwise it would depend on that what comes next.
+// isReset reports whether err means that the peer has reset the connection. All
+// calls return a reset from then on, as they return a loss.
 func (w *watchedConn) isReset(err error) bool {
 	return w.socket != nil && errors.Is(err, syscall.ECONNRESET) && isClosed(w.Conn)
 }
@@ -102,8 +102,9 @@ func noteEnds(conns []*watchedConn, err error) (tell []func()) {
 	return tell
 }
 
-// noteEnd makes err, which no call of w has returned, what all calls return. tell calls
-// lost, if that has to be called. mu is held now, but not for tell.
+// noteEnd makes all calls return err, which none has returned yet. tell calls lost,
+// and is nil if err is no loss or not the first error. The caller holds mu, and
+// releases it before it calls tell.
 func (w *watchedConn) noteEnd(err error) (tell func()) {
 	if w.err != nil {
 		return nil
@@ -121,8 +122,8 @@ func (w *watchedConn) noteEnd(err error) (tell func()) {
 	}
 }
 
-// spread tells the other connections around the socket of w, of which only one is
-// told by the kernel.
+// spread passes err on to the other connections around the socket of w. The kernel
+// has returned it to w alone.
 func (w *watchedConn) spread(err error) {
 	if w.socket == nil {
 		return

@@ -26,8 +26,8 @@ type Watcher struct {
 	// may take two more steps of the backoff, of up to 120 s each.
 	//
 	// A peer that answers zero-window probes is spared, however long it does
-	// not read. The time for which this machine or process was paused does
-	// not count.
+	// not read. A pause of this machine or process does not count if it is
+	// longer than Unacked/2.
 	Unacked time.Duration
 }
 
@@ -49,8 +49,8 @@ const (
 // An error leaves conn as it was. It matches [errors.ErrUnsupported] if conn is no
 // TCP connection or uses MPTCP, if the system is not Linux, or if it fills in only
 // a part of TCP_INFO, as gVisor and qemu-user do. Other errors mean that Unacked is
-// out of range, that conn is closed, or that the system watches as many sockets as
-// fs.epoll.max_user_watches allows.
+// out of range, that conn is nil or closed, that the process has no descriptor left,
+// or that the user watches as many sockets as fs.epoll.max_user_watches allows.
 func (w *Watcher) Watch(conn net.Conn) (net.Conn, error) {
 	if conn == nil || isNilTCPConn(conn) {
 		return nil, errNilConn

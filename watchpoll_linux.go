@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A registration is what a watched connection has in the epoll instance. socket is
-// nil if it has nothing there.
+// A registration is the place of a watched connection in the epoll instance. socket
+// is nil if it has none.
 type registration struct {
 	rc     syscall.RawConn
 	socket *watchedSocketEntry
@@ -100,7 +100,7 @@ func (p *endPoller) add(fd int, w *watchedConn) error {
 		if known := p.byFD[fd]; known != nil {
 			entry = known
 		}
-		err = p.control(unix.EPOLL_CTL_MOD, entry) // says again what it has said
+		err = p.control(unix.EPOLL_CTL_MOD, entry) // repeats an event that was read
 	}
 	if err != nil {
 		p.stopUnused()
@@ -155,7 +155,7 @@ func (p *endPoller) start() error {
 	if err != nil {
 		return fmt.Errorf("keepalive: epoll_create1: %w", err)
 	}
-	unix.SetNonblock(fd, true) // or os.NewFile would not poll it
+	unix.SetNonblock(fd, true) // else os.NewFile would not poll it
 	epoll := os.NewFile(uintptr(fd), "epoll")
 	rc, err := epoll.SyscallConn()
 	if err != nil {
@@ -192,7 +192,7 @@ func (p *endPoller) poll(rc syscall.RawConn) {
 	}
 }
 
-// pass lets nothing that a connection does delay the next event.
+// pass starts a goroutine, so that no connection delays the event of another.
 func (p *endPoller) pass(event *unix.EpollEvent) {
 	p.mu.Lock()
 	entry := p.byID[idOf(event)]

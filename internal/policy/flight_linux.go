@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFlight returns what is in flight on the connection fd. open is false once it
+// ReadFlight returns the data in flight on the connection fd. open is false once it
 // has ended.
 func ReadFlight(fd uintptr) (f Flight, open bool, err error) {
 	var info unix.TCPInfo

@@ -2,10 +2,10 @@ package policy
 
 import "time"
 
-// A Flight is what a connection has in flight at some time.
+// A Flight is the data in flight of a connection at some time.
 type Flight struct {
 	Outstanding bool          // data or a FIN is unacknowledged or unsent
-	Probing     bool          // it is unsent, since the window is closed
+	Probing     bool          // all of it is unsent, since the window is closed
 	Unanswered  uint8         // retransmissions or zero-window probes; wraps
 	SinceHeard  time.Duration // from the peer
 	Timeout     time.Duration // in which an answer would arrive
@@ -20,7 +20,7 @@ type Silence struct {
 	since    time.Time // zero while nothing is unanswered
 	asked    time.Time // when the last retransmission was observed
 	count    uint8     // of retransmissions by then
-	answered uint8     // of them, or probes that are keepalive's
+	answered uint8     // of count; keepalive's probes are among them
 	inFlight bool
 }
 
@@ -30,8 +30,8 @@ const enough = 3
 // Start begins to observe a connection that may have nothing in flight.
 func (s *Silence) Start(now time.Time) { *s = Silence{observed: now} }
 
-// Observe notes what is in flight. It returns true once the peer has been silent
-// for limit. Between two calls limit/2 may pass at most.
+// Observe notes the data in flight. It returns true once the peer has been silent
+// for limit. A longer time than limit/2 since the last call is taken for a pause.
 func (s *Silence) Observe(now time.Time, f Flight, limit time.Duration) bool {
 	gap := now.Sub(s.observed)
 	s.observed = now
@@ -64,8 +64,8 @@ func (s *Silence) Observe(now time.Time, f Flight, limit time.Duration) bool {
 	return s.asked.Sub(s.since) >= limit && s.count-s.answered >= enough && now.Sub(s.asked) >= f.Timeout
 }
 
-// pause leaves out a time for which nothing was observed. A retransmission has to
-// follow it.
+// pause leaves out gap, in which nothing was observed. A peer is given up only after
+// another retransmission.
 func (s *Silence) pause(gap, limit time.Duration) {
 	silent := min(s.asked.Sub(s.since), limit-1)
 	s.since = s.since.Add(gap)
