@@ -42,9 +42,9 @@ const (
 // whose Read and Write return the error from then on: see [Watch], the function.
 //
 // With Unacked set, the error of a peer that w has given up says so, and matches
-// ETIMEDOUT. The kernel then has reset the connection. Data that was not sent, and
-// data that had arrived and was not read, is dropped. Data that is sent past the
-// result, by NetConn or SyscallConn, may go unobserved.
+// ETIMEDOUT. The kernel has then reset the connection, and dropped unsent and
+// unread data. Data that is sent by way of NetConn or SyscallConn may go
+// unobserved.
 //
 // An error leaves conn as it was. It matches [errors.ErrUnsupported] if conn is no
 // TCP connection or uses MPTCP, if the system is not Linux, or if it fills in only
