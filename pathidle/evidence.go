@@ -282,15 +282,14 @@ func (s *search) neverAnswers(now time.Duration) bool {
 }
 
 // findContradiction reports whether a connection was lost after a time that another
-// one has survived. If it was reset without being asked, the reason is not its
-// idle time, but its age.
+// one has survived. If it was reset without being asked, the reason may be its age.
 func (s *search) findContradiction(now time.Duration) bool {
 	_, placing := s.thresholds()
 	for _, l := range s.losses {
 		if !l.corroborated || l.probes[placing-1].most > s.lower {
 			continue
 		}
-		if !l.unasked {
+		if !l.unasked || !s.mayCloseAt(l.age()) {
 			return true
 		}
 		s.serverCloses(now, l.age())

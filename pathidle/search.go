@@ -43,8 +43,10 @@ type search struct {
 	failed    *ageRange     // of a restart, until a new connection tells its cause
 	forgotAll []ageRange    // ages at which the path had forgotten all connections
 
-	closes time.Duration // the age at which the server closes connections, or 0
-	closed time.Duration // when it last did so
+	closes    time.Duration // the age at which the server closes or resets connections, or 0
+	closed    time.Duration // when it last did so
+	hasClosed bool          // it has closed one, which no path does
+	byAge     []loss        // those that it seems to have reset
 
 	verdict Verdict // once it is over
 	after   time.Duration
@@ -98,6 +100,7 @@ func (s *search) clone() *search {
 	for i := range c.losses {
 		c.losses[i].probes = slices.Clone(c.losses[i].probes)
 	}
+	c.byAge = slices.Clip(s.byAge)
 	c.samples = slices.Clip(s.samples)
 	c.forgotAll = slices.Clip(s.forgotAll)
 	return &c
@@ -174,8 +177,8 @@ func (s *search) connStep(i int, now time.Duration) step {
 		return step{do: dial, conn: i, at: now}
 	case c.discard && c.state != StateConnecting:
 		return step{do: hangUp, conn: i, at: now}
-	case c.state == StateIdle && s.closes != 0 && now <= c.opened+s.closes+settleTime:
-		return step{at: c.opened + s.closes + settleTime + 1} // it should have been closed by then
+	case c.state == StateIdle && s.closes != 0 && now < s.unheardAt(c):
+		return step{at: s.unheardAt(c)}
 	case c.state == StateIdle && !c.tried:
 		// The last segment of the handshake may have got lost. Then the path
 		// may wait for it for another time than it remembers connections.
@@ -417,7 +420,7 @@ func (s *search) passed(i int, now time.Duration, sample Sample) {
 	s.lower = max(s.lower, sample.Idle)
 	c.survived = max(c.survived, sample.Idle)
 	if sample.Outcome == Answered {
-		s.oldest = max(s.oldest, now-c.opened)
+		s.outlived(now - c.opened)
 	}
 	c.state, c.since, c.probes, c.isControl = StateIdle, now, nil, false
 	s.corroborate(now, c.opened, false)
@@ -444,7 +447,7 @@ func (s *search) lose(i int, l loss) {
 
 // restart makes all connections anew.
 func (s *search) restart() {
-	s.losses, s.oldest = nil, 0
+	s.losses, s.byAge, s.oldest = nil, nil, 0
 	s.restarts++
 	if s.restarts > maxRestarts {
 		s.err = fmt.Errorf("the network has failed %d times", s.restarts)

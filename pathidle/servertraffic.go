@@ -73,7 +73,15 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 		sample.Idle, sample.Probes = c.probes[0].idle, len(c.probes)
 	}
 	s.samples = append(s.samples, sample)
-	lost := loss{reset: true, corroborated: !asked, unasked: !asked, alone: !s.hasControl(i, now), opened: c.opened, since: c.since, survived: c.survived}
+	p := probe{at: now, idle: sample.Idle, most: sample.Idle, deadline: now, corroborated: !asked}
+	if !asked {
+		p.deadline += settleTime // others of the same age may be reset too
+	}
+	confirming, _ := s.thresholds()
+	lost := loss{
+		probes: slices.Repeat([]probe{p}, confirming), reset: true, corroborated: !asked, unasked: !asked,
+		alone: !s.hasControl(i, now), opened: c.opened, since: c.since, survived: c.survived,
+	}
 	*c = conn{state: StateClosed, proved: max(c.proved, c.survived)}
 	switch {
 	case age < settleTime:
@@ -81,17 +89,15 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 	case how == Closed:
 		s.lower = max(s.lower, sample.Idle)
 		s.corroborate(now, now-age, false)
+		s.hasClosed = true
 		s.serverCloses(now, age)
-	case !asked && sample.Idle <= s.lower, s.atAge(age):
+	case asked && s.atAge(age):
 		s.serverCloses(now, age) // whatever the idle time
 	default:
-		p := probe{at: now, idle: sample.Idle, most: sample.Idle, deadline: now, corroborated: !asked}
-		if !asked {
-			p.deadline += settleTime // others of the same age may be reset too
-		}
-		confirming, _ := s.thresholds()
-		lost.probes = slices.Repeat([]probe{p}, confirming)
 		s.losses = append(s.losses, lost)
+		if !asked && (sample.Idle <= s.lower && s.mayCloseAt(age) || s.atAge(age)) {
+			s.serverCloses(now, age)
+		}
 	}
 }
 
@@ -101,7 +107,29 @@ var errClosedAtOnce = errors.New("the server closes new connections at once")
 // although probes are answered: they reach no program.
 func (s *search) serverCloses(now, age time.Duration) {
 	s.closes, s.closed = min(cmp.Or(s.closes, age), age), now
-	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool { return l.unasked && s.atAge(l.age()) })
+	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool {
+		byAge := l.unasked && s.atAge(l.age())
+		if byAge {
+			s.byAge = append(s.byAge, l)
+		}
+		return byAge
+	})
+}
+
+// mayCloseAt reports whether the server may reset connections of that age: none has
+// answered that was older, and none was closed sooner.
+func (s *search) mayCloseAt(age time.Duration) bool {
+	return s.oldest <= age+settleTime && (s.closes == 0 || s.closes >= age)
+}
+
+// outlived notes that a connection of that age has answered. Then it was not their
+// age for which younger ones were reset.
+func (s *search) outlived(age time.Duration) {
+	s.oldest = max(s.oldest, age)
+	if !s.hasClosed && age > s.closes+settleTime {
+		s.closes = 0
+		s.losses, s.byAge = append(s.losses, s.byAge...), nil
+	}
 }
 
 // atAge reports whether the server closes connections of about that age.
@@ -109,15 +137,19 @@ func (s *search) atAge(age time.Duration) bool {
 	return s.closes != 0 && (age-s.closes).Abs() <= settleTime
 }
 
-// unheard returns a connection that the server has closed without being heard,
-// so that the path should have forgotten it.
+// unheardAt returns when the server should have closed the connection without being
+// heard, so that the path should have forgotten it.
+func (s *search) unheardAt(c *conn) time.Duration {
+	return max(c.opened+s.closes+settleTime, c.since+max(s.lower, shortest)) + 1
+}
+
+// unheard returns a connection that was to be closed and is still idle.
 func (s *search) unheard(now time.Duration) (i int, ok bool) {
 	if s.closes == 0 {
 		return 0, false
 	}
 	for i := range s.conns {
-		c := &s.conns[i]
-		if c.state == StateIdle && now-c.opened > s.closes+settleTime && now-c.since > max(s.lower, shortest) {
+		if c := &s.conns[i]; c.state == StateIdle && now >= s.unheardAt(c) {
 			return i, true
 		}
 	}
@@ -143,6 +175,9 @@ func (s *search) hidden(now time.Duration) bool {
 		}
 		if c.state == StateIdle && s.atAge(now-c.opened) {
 			return false // it is about to be closed
+		}
+		if c.state == StateIdle && !s.hasClosed && now-c.opened > s.closes {
+			return false // it may be older than any that the server leaves
 		}
 	}
 	if _, ok := s.unheard(now); ok {

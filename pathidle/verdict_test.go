@@ -124,6 +124,28 @@ func TestTwoPaths(t *testing.T) {
 	}
 }
 
+// Paths that reset a connection when they forget it do so at ages that differ, so
+// that it is not taken for the age at which a server closes connections.
+func TestTwoPathsThatReset(t *testing.T) {
+	const s = time.Second
+	for n, most := range map[int]int{1: 75, 2: 50, 8: 4, 31: 0} {
+		wrong := 0
+		for i := range uint64(150) {
+			random := rand.New(rand.NewPCG(i, 12))
+			limit := func() time.Duration { return []time.Duration{12 * s, 60 * s}[random.IntN(2)] }
+			r := simulate(t, Options{Connections: n}, simulation{limit: limit, cuts: true})
+			assert.Contains(t, []Verdict{Found, Varies}, r.Verdict)
+			if r.Verdict == Found && r.Survived > 12*s {
+				wrong++
+				continue
+			}
+			assert.Less(t, r.Survived, 12*s)
+			assert.GreaterOrEqual(t, r.Lost, 12*s)
+		}
+		assert.LessOrEqual(t, wrong, most, "%d connections", n)
+	}
+}
+
 // A firewall that restarts has no limit that could be found. Where it is one of two,
 // the paths differ, unless it restarts before a connection has idled for long.
 func TestFirewallRestarts(t *testing.T) {
