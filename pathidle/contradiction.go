@@ -17,7 +17,7 @@ type ageRange struct{ alive, dead time.Duration }
 // whether it can.
 func (s *search) concludeContradiction(now time.Duration) bool {
 	if s.mayBeAge() {
-		if !s.endsByAge() {
+		if s.lostByAge() == 0 {
 			return false
 		}
 		s.verdict, s.after = EndsByAge, s.leastLossAge()
@@ -61,18 +61,29 @@ func (s *search) mayBeAge() bool {
 	return s.oldest <= least+settleTime && (s.closes == 0 || s.closes > least+2*settleTime)
 }
 
-// endsByAge reports whether a connection that was opened after the first loss was
-// lost after a shorter idle time than survives, and no connection is left that was
-// open then.
-func (s *search) endsByAge() bool {
-	first := s.firstLoss()
-	return slices.ContainsFunc(s.losses, func(l loss) bool {
+// lostByAge returns how many connections that were opened after the first loss were
+// lost, by their first probe, after an idle time that survives. Those do not count
+// beside which a connection is left that was open then.
+func (s *search) lostByAge() int {
+	first, n := s.firstLoss(), 0
+	for _, l := range s.losses {
 		asked := l.probes[0]
-		return l.opened >= first && l.survived != 0 && l.corroborated && asked.most <= s.lower &&
-			!slices.ContainsFunc(s.conns, func(c conn) bool {
-				return (c.state == StateIdle || c.state == StateAsked) && c.opened < asked.at
-			})
-	})
+		left := slices.ContainsFunc(s.conns, func(c conn) bool {
+			return (c.state == StateIdle || c.state == StateAsked) && c.opened < asked.at
+		})
+		if l.opened >= first && l.survived != 0 && l.corroborated && asked.most <= max(s.lower, shortest+lateness) && !left {
+			n++
+		}
+	}
+	return n
+}
+
+// neverOutlives reports whether no connection reaches an age at which others were lost,
+// although so many were asked in time that chance is not the reason. Where the time
+// between probes is not short, they do not contradict each other.
+func (s *search) neverOutlives(now time.Duration) bool {
+	_, placing := s.thresholds()
+	return s.isCandidate(now) && s.mayBeAge() && s.lostByAge() >= placing
 }
 
 // leastLossAge is the least age at which a connection was lost.

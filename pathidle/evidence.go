@@ -24,6 +24,9 @@ const (
 	// tell a network that is down from a path that forgets.
 	controlInterval = time.Second
 
+	// lateness is by how much a question may be.
+	lateness = 100 * time.Millisecond
+
 	// outage is how long a control question may go unanswered.
 	outage = 10 * time.Second
 )
@@ -123,8 +126,7 @@ func (s *search) hasOthers(i int) bool {
 }
 
 func (s *search) canBeControl(c *conn, now time.Duration) bool {
-	const late = 100 * time.Millisecond // whoever asks may be
-	return c.state == StateIdle && !c.discard && max(now-c.since, shortest)+late < s.lower
+	return c.state == StateIdle && !c.discard && max(now-c.since, shortest)+lateness < s.lower
 }
 
 // controlStep returns the next control question. The connection that has idled the

@@ -159,6 +159,8 @@ func (s *search) conclude(now time.Duration) bool {
 		s.verdict = NeverAnswers
 	case s.isConfirmed(now):
 		s.verdict = Found
+	case s.neverOutlives(now):
+		s.verdict, s.after = EndsByAge, s.leastLossAge()
 	case s.lower >= s.max && s.proved() >= s.max/2:
 		s.verdict = NothingLost
 	case s.hidden(now):

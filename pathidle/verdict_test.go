@@ -213,3 +213,18 @@ func TestEndsByAge(t *testing.T) {
 		}
 	}
 }
+
+// So is one that ends them so soon that the probes of a question take as long.
+func TestEndsByAgeSoon(t *testing.T) {
+	for _, n := range []int{1, 2, 8} {
+		for _, rtt := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+			for i := range uint64(30) {
+				age := logUniform(rand.New(rand.NewPCG(i, 13)), time.Second, 10*time.Second)
+				s := newSearch(Options{Max: time.Hour, Connections: n})
+				_, _, err := (&simulation{limit: constant(never), ages: age, rtt: rtt}).run(s, 0, 10*time.Minute)
+				assert.NoError(t, err, "%v, round trip %v, %d connections", age, rtt, n)
+				assert.Contains(t, []Verdict{EndsByAge, NeverAnswers}, s.verdict)
+			}
+		}
+	}
+}
