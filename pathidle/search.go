@@ -179,12 +179,12 @@ func (s *search) connStep(i int, now time.Duration) step {
 		return step{do: dial, conn: i, at: now}
 	case c.discard && c.state != StateConnecting:
 		return step{do: hangUp, conn: i, at: now}
-	case c.state == StateIdle && s.closes != 0 && now < s.unheardAt(c):
-		return step{at: s.unheardAt(c)}
 	case c.state == StateIdle && !c.tried:
 		// The last segment of the handshake may have got lost. Then the path
 		// may wait for it for another time than it remembers connections.
 		return step{do: ask, conn: i, at: c.since + shortest}
+	case c.state == StateIdle && s.closes != 0 && now < s.unheardAt(c):
+		return step{at: s.unheardAt(c)}
 	case c.state != StateAsked:
 		return step{at: never}
 	}

@@ -184,5 +184,6 @@ func (s *search) hidden(now time.Duration) bool {
 		return false
 	}
 	lost := s.tentativeBound(now)
-	return lost == never || lost+settleTime > s.closes
+	// A connection answers its first question before it can idle for so long.
+	return lost == never || lost+settleTime+s.rtt()+lateness > s.closes
 }

@@ -228,3 +228,16 @@ func TestEndsByAgeSoon(t *testing.T) {
 		}
 	}
 }
+
+// A server that resets connections too soon for the shorter of two paths to be measured.
+func TestServerResetsBeforeThePath(t *testing.T) {
+	const s = time.Second
+	for i := range uint64(100) {
+		random := rand.New(rand.NewPCG(i, 14))
+		limit := func() time.Duration { return []time.Duration{3 * s, time.Hour}[random.IntN(2)] }
+		w := simulation{limit: limit, rtt: 300 * time.Millisecond, resets: true, closes: 3668 * time.Millisecond, closedBy: Reset}
+		search := newSearch(Options{Max: time.Hour, Connections: 4})
+		_, _, err := w.run(search, 0, 30*time.Minute)
+		assert.NoError(t, err, i)
+	}
+}
