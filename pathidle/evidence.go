@@ -15,7 +15,7 @@ const (
 	// (tcp_invalid_ratelimit of ip-sysctl.rst). Two of these are longer.
 	probeInterval = 260 * time.Millisecond
 
-	// patience, and two round trips, is how long an answer may take.
+	// replyTimeout, and two round trips, is how long an answer may take.
 	replyTimeout = time.Second
 
 	// controlInterval is the time between control questions. Their answer is
@@ -54,7 +54,7 @@ type loss struct {
 // age is that of the connection when the question was asked that it did not answer.
 func (l loss) age() time.Duration { return l.probes[0].at - l.opened }
 
-// demand returns how many probes have to go unanswered for a connection to count
+// thresholds returns how many probes have to go unanswered for a connection to count
 // as lost, and how many, of all connections, at an idle time or sooner for that
 // to count as lost.
 //
@@ -254,14 +254,14 @@ func (s *search) unanswered(now time.Duration, f func(probe)) {
 	}
 }
 
-// presumed is the shortest idle time that seems to be lost, or never.
+// tentativeBound is the shortest idle time that seems to be lost, or never.
 func (s *search) tentativeBound(now time.Duration) time.Duration {
 	least := never
 	s.unanswered(now, func(p probe) { least = min(least, p.most) })
 	return least
 }
 
-// certain is the shortest idle time that is certain to be lost, or never.
+// confirmedBound is the shortest idle time that is certain to be lost, or never.
 func (s *search) confirmedBound(now time.Duration) time.Duration {
 	var idle []time.Duration
 	s.unanswered(now, func(p probe) {

@@ -22,8 +22,9 @@ type Progress struct {
 	// them the path forgets.
 	LeftMost time.Duration
 
-	// Survived is the longest idle time that a connection has survived. Lost is the shortest idle time that seems to
-	// be lost, which may turn out to be wrong. Zero is none.
+	// Survived is the longest idle time that a connection has survived. Lost is
+	// the shortest idle time that seems to be lost, which may turn out to be
+	// wrong. Zero is none.
 	Survived, Lost time.Duration
 
 	// Conns are the connections, Options.Connections of them.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// speech is what the server says by itself.
+// serverTraffic is what the server says by itself.
 type serverTraffic struct {
 	began, last time.Duration // when it last began to speak, and its last word
 	pause       time.Duration // from one beginning to the next
@@ -15,7 +15,7 @@ type serverTraffic struct {
 }
 
 const (
-	// settled is how long a server may have something to say after it has
+	// settleTime is how long a server may have something to say after it has
 	// accepted a connection, and how close its words are together.
 	settleTime = time.Second
 
@@ -51,7 +51,7 @@ func (s *search) heard(i int, now time.Duration) {
 	c.began, c.pause = now, pause
 }
 
-// speaks ends the search, unless the path forgets sooner.
+// serverSends ends the search, unless the path forgets sooner.
 func (s *search) serverSends(now, every time.Duration) {
 	if s.tentativeBound(now) > every {
 		s.verdict, s.after = ServerSends, every
