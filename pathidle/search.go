@@ -62,6 +62,10 @@ const (
 
 	maxRestarts = 3
 
+	// mostSamples, and 20 of each connection, are far more than any search has
+	// that comes to an end.
+	mostSamples = 1000
+
 	never = time.Duration(math.MaxInt64)
 )
 
@@ -153,6 +157,8 @@ func (s *search) next(now time.Duration) step {
 func (s *search) conclude(now time.Duration) bool {
 	switch {
 	case s.verdict != Incomplete || s.err != nil:
+	case len(s.samples) > mostSamples+20*len(s.conns):
+		s.err = fmt.Errorf("no lasting answer after %d questions", len(s.samples))
 	case s.findContradiction(now):
 		return s.concludeContradiction(now)
 	case s.lower == 0 && s.neverAnswers(now):
@@ -161,7 +167,7 @@ func (s *search) conclude(now time.Duration) bool {
 		s.verdict = Found
 	case s.neverOutlives(now):
 		s.verdict, s.after = EndsByAge, s.leastLossAge()
-	case s.lower >= s.max && s.proved() >= s.max/2:
+	case s.lower >= s.max && s.proved() >= s.max/2 && s.tentativeBound(now) == never:
 		s.verdict = NothingLost
 	case s.hidden(now):
 		s.verdict, s.after = ServerCloses, s.closes
@@ -477,6 +483,19 @@ func (s *search) result(now time.Duration) Result {
 		}
 	case Varies:
 		r.Survived, r.Lost = s.leastSurvived(), s.leastLost()
+		if r.Survived >= r.Lost { // one that had survived was lost later
+			r.Survived = s.survivedBelow(r.Lost)
+		}
 	}
 	return r
+}
+
+// survivedBelow is the longest idle time below a limit that a connection has survived.
+func (s *search) survivedBelow(limit time.Duration) (longest time.Duration) {
+	for _, sample := range s.samples {
+		if sample.Idle < limit && sample.Outcome != NoAnswer && sample.Outcome != Reset {
+			longest = max(longest, sample.Idle)
+		}
+	}
+	return longest
 }

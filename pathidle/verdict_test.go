@@ -241,3 +241,16 @@ func TestServerResetsBeforeThePath(t *testing.T) {
 		assert.NoError(t, err, i)
 	}
 }
+
+// A search ends although nothing that it learns lasts.
+func TestSearchEnds(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 12))
+	w := simulation{limit: func() time.Duration { return logUniform(random, time.Second, time.Hour) }, rtt: 300 * time.Millisecond,
+		drops: func() bool { return random.IntN(2) == 0 }, resets: true, ages: 4 * time.Second, closes: 5 * time.Second, closedBy: Reset}
+	for range 100 {
+		s := newSearch(Options{Max: time.Hour, Connections: 1 + random.IntN(20)})
+		_, _, err := w.run(s, 0, 1000*time.Hour)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(s.samples), mostSamples+21*len(s.conns))
+	}
+}
