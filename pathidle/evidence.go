@@ -41,6 +41,7 @@ type probe struct {
 
 // loss is a connection that was lost: given up here, or reset.
 type loss struct {
+	place        int           // of the connection
 	probes       []probe       // of a reset one, as many as it takes
 	corroborated bool          // the network was up, and the path knew other connections
 	alone        bool          // there was no control question to ask
@@ -184,9 +185,9 @@ func (s *search) allReset(now time.Duration) bool {
 }
 
 // corroborate notes a sign of life, from a connection that was opened at that time.
-// A handshake is only one where there is no control question: it does not show that
-// the path still knows the others.
-func (s *search) corroborate(now, opened time.Duration, handshake bool) {
+// A handshake is only one for the connection that was hung up before it, where there
+// was no control question: it does not show that the path still knows the others.
+func (s *search) corroborate(place int, now, opened time.Duration, handshake bool) {
 	s.lastReply = now
 	for i := range s.conns {
 		c := &s.conns[i]
@@ -198,7 +199,7 @@ func (s *search) corroborate(now, opened time.Duration, handshake bool) {
 	}
 	for i := range s.losses {
 		l := &s.losses[i]
-		known := l.alone || !handshake && opened < l.probes[0].at
+		known := !handshake && (l.alone || opened < l.probes[0].at) || handshake && l.alone && l.place == place
 		l.corroborated = l.corroborated || known && (l.reset || now <= s.afterwards(l))
 	}
 }
@@ -217,7 +218,7 @@ func (s *search) afterwards(l *loss) time.Duration {
 func (s *search) dropLosses(from, to time.Duration) {
 	before := len(s.losses)
 	s.losses = slices.DeleteFunc(s.losses, func(l loss) bool {
-		down := from < to && l.probes[0].at <= to && l.probes[len(l.probes)-1].at >= from
+		down := from < to && l.probes[0].at <= to && s.afterwards(&l) >= from
 		return l.alone && !l.reset && (down || !l.corroborated && to > s.afterwards(&l))
 	})
 	if len(s.losses) < before {

@@ -206,7 +206,7 @@ func TestMeasureVerdicts(t *testing.T) {
 		"late banner":          {plain(), after(2500*time.Millisecond, banner), 5 * time.Second, 0, pathidle.Found, 0, 4 * time.Second},
 		"server closes":        {plain(), after(5*time.Second, idle), 0, 0, pathidle.ServerCloses, 5 * time.Second, 3 * time.Second},
 		"server resets":        {plain(), after(5*time.Second, abort), 0, 0, pathidle.ServerCloses, 5 * time.Second, 2 * time.Second},
-		"server closes later":  {plain(), after(15*time.Second, idle), 3 * time.Second, 0, pathidle.Found, 0, 2 * time.Second},
+		"server closes later":  {plain(), after(20*time.Second, idle), 4 * time.Second, 0, pathidle.Found, 0, 3 * time.Second},
 		"Go server":            {new(net.ListenConfig), discard, 0, 0, pathidle.ServerSends, 15 * time.Second, 14 * time.Second},
 		"Go server, firewall":  {new(net.ListenConfig), discard, 5 * time.Second, 0, pathidle.Found, 0, 4 * time.Second},
 		"server probes at 3 s": {probing(3 * time.Second), discard, 5 * time.Second, 0, pathidle.ServerSends, 3 * time.Second, 2800 * time.Millisecond},

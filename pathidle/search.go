@@ -362,7 +362,7 @@ func (s *search) accepted(i int, now, rtt time.Duration, resent int) {
 	s.lost += resent
 	s.tellFailure(now, resent == 0)
 	if resent == 0 {
-		s.corroborate(now, now, true)
+		s.corroborate(i, now, now, true)
 		dialed = now
 	}
 	s.dropLosses(dialed, now)
@@ -431,7 +431,7 @@ func (s *search) passed(i int, now time.Duration, sample Sample) {
 		s.outlived(now - c.opened)
 	}
 	c.state, c.since, c.probes, c.isControl = StateIdle, now, nil, false
-	s.corroborate(now, c.opened, false)
+	s.corroborate(i, now, c.opened, false)
 }
 
 // hungUp is a connection that was closed at this end. Its question went
@@ -449,7 +449,7 @@ func (s *search) hungUp(i int, now time.Duration) {
 // lose notes the loss of a connection, with what is known of the connection.
 func (s *search) lose(i int, l loss) {
 	c := &s.conns[i]
-	l.opened, l.since, l.survived = c.opened, c.since, c.survived
+	l.place, l.opened, l.since, l.survived = i, c.opened, c.since, c.survived
 	s.losses = append(s.losses, l)
 }
 

@@ -88,7 +88,7 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 		s.refused(i, errClosedAtOnce)
 	case how == Closed:
 		s.lower = max(s.lower, sample.Idle)
-		s.corroborate(now, now-age, false)
+		s.corroborate(i, now, now-age, false)
 		s.hasClosed = true
 		s.serverCloses(now, age)
 	case asked && s.atAge(age):
