@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +16,7 @@ import (
 
 func newAttach() *cobra.Command {
 	var target attachTarget
-	var allowMPTCP, dryRun bool
+	var allowMPTCP, dryRun, follow bool
 	c := &cobra.Command{
 		Use:   "attach POLICY",
 		Short: "Hold the TCP connections of a service or container to a policy",
@@ -42,12 +41,14 @@ listening sockets, whatever group they were made in. What is set is printed.
 
 Attach runs until it is interrupted. Connections then keep their values,
 programs may change them, and new connections get no policy. The exit code is 1
-if a socket could not be set, and when the group is removed. That happens when
-a service stops: attach again when it has started.
+if a socket could not be set, and when the group is removed, as when a service
+stops. With --follow attach waits until --unit or --cgroup names a group again,
+as when the service restarts, and attaches to that one.
 
 Attach needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and for the open
 connections the rights that "keepalive set" needs. See docs/run.md.`,
 		Example: `  keepalive attach --unit redis-server idle=60s,interval=5s,count=3
+  keepalive attach --unit redis-server --follow idle=60s
   keepalive attach --pid "$(docker inspect -f '{{.State.Pid}}' web)" idle=60s`,
 		Args: oneArg("POLICY"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -61,7 +62,11 @@ connections the rights that "keepalive set" needs. See docs/run.md.`,
 			if err != nil {
 				return err
 			}
-			defer group.Close()
+			if follow {
+				if a.reopen, err = target.reopen(group); err != nil {
+					return errors.Join(err, group.Close())
+				}
+			}
 			return a.run(c.Context(), group)
 		},
 	}
@@ -69,6 +74,7 @@ connections the rights that "keepalive set" needs. See docs/run.md.`,
 	c.Flags().IntVar(&target.pid, "pid", 0, "the control group of the process `P`")
 	c.Flags().StringVar(&target.unit, "unit", "", "the control group of the systemd unit `NAME`")
 	c.Flags().BoolVar(&target.all, "all", false, "the root: every process of the machine or container")
+	c.Flags().BoolVar(&follow, "follow", false, "when the group is removed, wait for the next one")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be selected")
 	c.Flags().BoolVar(&allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
 	return c
@@ -118,36 +124,30 @@ type attachCommand struct {
 	change     change
 	allowMPTCP bool
 	dryRun     bool
-	setCommand setCommand // of the connections that are open
+	reopen     func() (*cgroup.Group, error) // with --follow, or else nil
+	setCommand setCommand                    // of the connections that are open
+	refused    error                         // the exitCode of those that could not be set
 }
 
+// run attaches to the group, which it closes.
 func (a *attachCommand) run(ctx context.Context, group *cgroup.Group) error {
-	if err := a.describe(ctx, group); err != nil || a.dryRun {
-		return err
+	err := a.describe(ctx, group)
+	if err == nil && !a.dryRun {
+		err = a.check()
 	}
+	if err != nil || a.dryRun {
+		return errors.Join(err, group.Close())
+	}
+	return a.holdEach(ctx, group)
+}
+
+func (a *attachCommand) check() error {
 	own, err := cgroup.Own()
 	if err != nil {
 		return err
 	}
 	defer own.Close()
-	if err := check(own, keepalive.Config(a.change.policy)); err != nil {
-		return err
-	}
-	attachment, err := attachTo(group, keepalive.Config(a.change.policy), a.allowMPTCP)
-	if err != nil {
-		return err
-	}
-	defer attachment.Close()
-	fmt.Fprintf(a.setCommand.out, "New connections of %s hold %v until this command ends.\n", group.Path(), a.change.policy)
-	refused := a.setOpen(ctx, group)
-	if _, ok := errors.AsType[exitCode](refused); !ok && refused != nil {
-		return refused
-	}
-	if !awaitEnd(ctx, group) {
-		return fmt.Errorf("cgroup %s has been removed, as when its service stops: attach again when it is back", group.Path())
-	}
-	fmt.Fprintln(a.setCommand.out, "Stopped: connections keep what they hold, and new ones are the program's own.")
-	return refused
+	return check(own, keepalive.Config(a.change.policy))
 }
 
 // describe prints what the group has.
@@ -201,24 +201,10 @@ func (a *attachCommand) setOpen(ctx context.Context, group *cgroup.Group) error 
 	if err != nil {
 		return err
 	}
-	a.setCommand.selection.pids = pids
-	if err := a.setCommand.run(ctx); !errors.Is(err, errNoSocket) {
+	set := a.setCommand // which counts
+	set.selection.pids = pids
+	if err := set.run(ctx); !errors.Is(err, errNoSocket) {
 		return err
 	}
 	return nil
-}
-
-// awaitEnd waits until ctx is done. It returns false where the group is gone
-// sooner: the kernel tells nobody, so that it has to be asked.
-func awaitEnd(ctx context.Context, group *cgroup.Group) bool {
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
-	for !group.IsGone() {
-		select {
-		case <-ctx.Done():
-			return true
-		case <-every.C:
-		}
-	}
-	return false
 }

@@ -76,7 +76,7 @@ func (g *Group) unit(name string) (*Group, error) {
 		return nil, fmt.Errorf("unit %s: %w", name, err)
 	}
 	if dir == "" {
-		return nil, fmt.Errorf("unit %s has no group of cgroup v2: it is not running, or its systemd uses cgroup v1 alone", name)
+		return nil, fmt.Errorf("unit %s has %w", name, errNoUnit)
 	}
 	found := &Group{path: path.Join(g.path, dir)}
 	if found.dir, err = g.dir.OpenRoot(dir); err != nil {
@@ -84,6 +84,9 @@ func (g *Group) unit(name string) (*Group, error) {
 	}
 	return found, nil
 }
+
+// errNoUnit is also what a unit returns that restarts.
+var errNoUnit = errors.New("no group of cgroup v2: it is not running, or its systemd uses cgroup v1 alone")
 
 // findUnit returns the directory of a unit below dir, or "". A name that could be
 // that of a file of the kernel has an underscore in front.
@@ -112,6 +115,8 @@ func findUnit(fsys fs.FS, dir, name string) (string, error) {
 }
 
 const wantPath = ", want a directory of cgroup v2, or a path as in /proc/PID/cgroup, such as /system.slice/redis-server.service"
+
+var errMissing = errors.New("it does not exist" + wantPath)
 
 var errRoot = errors.New("it is the root, which holds every process, want --all for that")
 
@@ -156,7 +161,7 @@ func open(name string) (*Group, error) {
 	}
 	dir, err := openBelowMount(path.Clean(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.New("it does not exist" + wantPath)
+		err = errMissing
 		if noFile == nil {
 			err = errors.New("it is not of cgroup v2" + wantPath)
 		}

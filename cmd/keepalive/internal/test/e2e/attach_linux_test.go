@@ -122,7 +122,7 @@ func TestAttachToRemovedGroup(t *testing.T) {
 	require.NoError(t, group.Remove())
 	assert.Empty(t, j.rest(t))
 	assert.Equal(t, exitProblem, j.end(t).ExitStatus())
-	assert.Equal(t, fmt.Sprintf("keepalive: cgroup %s has been removed, as when its service stops: attach again when it is back\n", group.Path()), j.stderr.String())
+	assert.Equal(t, fmt.Sprintf("keepalive: cgroup %s has been removed, as when its service stops: attach again when it is back, or use --follow\n", group.Path()), j.stderr.String())
 }
 
 // Who may not touch the connections that are open is told so, and the new ones
@@ -167,6 +167,7 @@ func TestAttachUsage(t *testing.T) {
 		{"--all", exitUsage, "POLICY is missing, want: keepalive attach [FLAG...] POLICY"},
 		{"--all --pid 1 default", exitUsage, "--pid and --all exclude each other, want one of --unit, --pid, --cgroup and --all"},
 		{"--unit x --cgroup= default", exitUsage, "--cgroup and --unit exclude each other"},
+		{"--all --follow default", exitUsage, "--follow waits for a name that comes back, want --unit or --cgroup with it"},
 		{"--all idle=0", exitUsage, "idle is 0, want a value, or none to leave it to the program"},
 		{"--all idle=10h", exitUsage, "Idle is 10h0m0s, want 1s to"},
 		{"--cgroup / default", exitProblem, "cgroup /: it is the root, which holds every process, want --all for that"},
