@@ -50,6 +50,9 @@ ended, with the same exit code or by the same signal. The exit code is 125 if
 run fails or is used wrongly, 126 if the program can't be run, and 127 if it is
 not found.
 
+A program with socket activation finds its sockets: see sd_listen_fds(3). Where
+LISTEN_PID is the process ID of run, it is that of the program for the program.
+
 Run needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. It does not pass them on
 to the program, unless both run as root.`,
 		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example

@@ -65,7 +65,11 @@ func start(cmd *exec.Cmd, group *cgroup.Group) error {
 	go func() {
 		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
 		err := lowerAmbient(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
-		if err == nil {
+		switch {
+		case err != nil:
+		case isActivated():
+			err = startByShim(cmd)
+		default:
 			err = cmd.Start()
 		}
 		started <- err

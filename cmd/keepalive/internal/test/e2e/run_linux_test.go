@@ -311,17 +311,19 @@ func TestRunWaitsForAll(t *testing.T) {
 // awaitOrphan waits until run has reaped the program.
 func awaitOrphan(t *testing.T, j *job) {
 	t.Helper()
-	await(t, func() bool {
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", j.Process.Pid))
-		require.NoError(t, err)
-		for _, task := range tasks {
-			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", j.Process.Pid, task.Name()))
-			if len(text) > 0 {
-				return false
-			}
-		}
-		return true
-	})
+	await(t, func() bool { return len(children(t, j)) == 0 })
+}
+
+// children returns the children of the job, zombies included.
+func children(t *testing.T, j *job) (pids []string) {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", j.Process.Pid))
+	require.NoError(t, err)
+	for _, task := range tasks {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", j.Process.Pid, task.Name()))
+		pids = append(pids, strings.Fields(string(text))...)
+	}
+	return pids
 }
 
 // await waits until a condition holds.
