@@ -116,8 +116,8 @@ func TestRunActivatedInterruptedEarly(t *testing.T) {
 			cmd := hearing(activated(running(t, "default", "sleep", "60")))
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			j := start(t, cmd)
-			for len(children(t, j)) == 0 {
-				runtime.Gosched()
+			for giveUp := time.Now().Add(time.Minute); len(children(t, j)) == 0; runtime.Gosched() {
+				require.True(t, time.Now().Before(giveUp), "%s", j.stderr.String())
 			}
 			time.Sleep(delay)
 			require.NoError(t, j.Process.Signal(s))
@@ -181,7 +181,7 @@ func TestRunSocketActivate(t *testing.T) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	activate := netlab.LookPath(t, "systemd-socket-activate")
-	const proxy = "/usr/lib/systemd/systemd-socket-proxyd"
+	proxy := netlab.LookPath(t, "/usr/lib/systemd/systemd-socket-proxyd")
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
