@@ -66,7 +66,7 @@ func (s *search) lostAgain(now time.Duration) bool {
 	first := s.firstLoss()
 	_, placing := s.thresholds()
 	return slices.ContainsFunc(s.losses, func(l loss) bool {
-		return l.since >= first && l.corroborated && l.probes[0].most > s.lower
+		return l.since >= first && s.isCertain(l) && l.probes[0].most > s.lower
 	}) || slices.ContainsFunc(s.conns, func(c conn) bool {
 		if c.state != StateAsked || c.isControl || c.since < first {
 			return false

@@ -71,7 +71,7 @@ func (s *search) lostByAge() int {
 		left := slices.ContainsFunc(s.conns, func(c conn) bool {
 			return (c.state == StateIdle || c.state == StateAsked) && c.opened < asked.at
 		})
-		if l.opened >= first && l.survived != 0 && l.corroborated && asked.most <= max(s.lower, shortest+lateness) && !left {
+		if l.opened >= first && l.survived != 0 && s.isCertain(l) && asked.most <= max(s.lower, shortest+lateness) && !left {
 			n++
 		}
 	}

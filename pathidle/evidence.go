@@ -212,6 +212,14 @@ func (s *search) afterwards(l *loss) time.Duration {
 	return l.probes[len(l.probes)-1].at + c.spacing() + c.rtt + late
 }
 
+// isCertain reports whether a loss counts. Where a handshake speaks for it, one that
+// began before and is not complete may still speak against it.
+func (s *search) isCertain(l loss) bool {
+	return l.corroborated && !(l.alone && slices.ContainsFunc(s.conns, func(c conn) bool {
+		return c.state == StateConnecting && c.opened <= s.afterwards(&l)
+	}))
+}
+
 // dropLosses forgets the losses that an outage may be the reason of: packets of a
 // handshake got lost in that time, or none came soon enough, and there was no control
 // question.
@@ -246,7 +254,7 @@ func (s *search) unanswered(now time.Duration, f func(probe)) {
 		}
 	}
 	for _, l := range s.losses {
-		visit(l.probes, l.corroborated)
+		visit(l.probes, s.isCertain(l))
 	}
 	for i := range s.conns {
 		if c := &s.conns[i]; c.doubtful(now) && !c.isControl {
@@ -289,7 +297,7 @@ func (s *search) neverAnswers(now time.Duration) bool {
 func (s *search) findContradiction(now time.Duration) bool {
 	_, placing := s.thresholds()
 	for _, l := range s.losses {
-		if !l.corroborated || l.probes[placing-1].most > s.lower {
+		if !s.isCertain(l) || l.probes[placing-1].most > s.lower {
 			continue
 		}
 		if !l.unasked || !s.mayCloseAt(l.age()) {

@@ -69,7 +69,6 @@ func always(limit time.Duration) func(int) time.Duration {
 // measureThrough measures a path through the middlebox.
 func measureThrough(t *testing.T, m *middlebox, o pathidle.Options) pathidle.Result {
 	t.Helper()
-	netlab.NeedLab(t)
 	m.flows = make(map[uint16]*flow)
 	lab := netlab.NewLab(t, netlab.Rules{})
 	wire := netlab.NewWire(t, lab, m.pass)
@@ -83,6 +82,7 @@ func measureThrough(t *testing.T, m *middlebox, o pathidle.Options) pathidle.Res
 // Connections that take one of two paths do not have the limit of one.
 func TestMeasureTwoPaths(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	const short, long = 4 * time.Second, 20 * time.Second
 	for name, isShort := range map[string]func(int) bool{
 		"every second":    func(i int) bool { return i%2 == 0 },
@@ -110,6 +110,7 @@ func TestMeasureTwoPaths(t *testing.T) {
 // A path that ends connections at an age is not one that forgets.
 func TestMeasureEndsByAge(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	const age = 4 * time.Second
 	for _, n := range []int{8, 2} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -128,6 +129,7 @@ func TestMeasureEndsByAge(t *testing.T) {
 // connections.
 func TestMeasureDown(t *testing.T) {
 	t.Parallel()
+	netlab.NeedLab(t)
 	for _, tt := range []struct {
 		from, lasts time.Duration
 		connections int

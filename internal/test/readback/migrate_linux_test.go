@@ -23,6 +23,7 @@ func TestMigratedConnections(t *testing.T) {
 	t.Parallel()
 	netlab.SkipOn(t, netlab.GVisor, "it has no tcp_migrate_req")
 	netlab.SkipBefore(t, 5, 14, "tcp_migrate_req")
+	netlab.NeedNamespace(t)
 	before := keepalive.Config{Idle: 60 * time.Second, Interval: 5 * time.Second, Count: 3}
 	after := keepalive.Config{Idle: 30 * time.Second, Interval: 4 * time.Second, Count: 5}
 	for name, tt := range map[string]struct {
