@@ -320,7 +320,11 @@ func TestMeasureOutage(t *testing.T) {
 				},
 			})
 			require.NoError(t, err)
-			assert.Equal(t, pathidle.NothingLost, r.Verdict, r)
+			// A connection that was opened just after the firewall has
+			// restarted differs from the others.
+			if name != "firewall restarts" || r.Verdict != pathidle.Varies {
+				assert.Equal(t, pathidle.NothingLost, r.Verdict, r)
+			}
 		})
 	}
 }
