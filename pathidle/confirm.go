@@ -51,17 +51,9 @@ func (s *search) proved() time.Duration {
 
 func (c *conn) hasProved() time.Duration { return max(c.proved, c.survived) }
 
-// firstLoss is when the first connection that was lost was asked, or never.
-func (s *search) firstLoss() time.Duration {
-	first := never
-	for _, l := range s.losses {
-		first = min(first, l.probes[0].at)
-	}
-	return first
-}
-
 // lostAgain reports whether a connection was lost that was alive after the first
-// loss, or has left so many probes unanswered as place a loss.
+// loss. One that is still asked counts once it has left as many probes unanswered as
+// thresholds wants for an idle time.
 func (s *search) lostAgain(now time.Duration) bool {
 	first := s.firstLoss()
 	_, placing := s.thresholds()
@@ -85,9 +77,7 @@ func (s *search) lostAgain(now time.Duration) bool {
 func (s *search) confirmStep(now time.Duration) step {
 	first := s.provingStep(now, s.provingTime(now))
 	if !s.lostAgain(now) {
-		if st := s.loseAgainStep(now); st.at < first.at {
-			first = st
-		}
+		first = earlier(first, s.loseAgainStep(now))
 	}
 	if first.at == never {
 		first = s.outliveStep(now)
@@ -99,21 +89,21 @@ func (s *search) confirmStep(now time.Duration) step {
 // lost. The oldest one that is known to be alive is kept so until then. Where none is,
 // all are to be replaced.
 func (s *search) outliveStep(now time.Duration) step {
-	oldest, any, opened := step{at: never}, step{at: never}, never
+	oldest, forgotten, opened := step{at: never}, step{at: never}, never
 	age := s.leastLossAge() + settleTime + 1
 	for i := range s.conns {
 		c := &s.conns[i]
 		switch {
 		case !c.canBeAsked():
 		case now-c.since > s.lower:
-			any = step{do: ask, conn: i, at: now}
+			forgotten = step{do: ask, conn: i, at: now}
 		case c.opened < opened:
 			due := min(c.since+s.provingTime(now), max(c.since+shortest, c.opened+age))
 			oldest, opened = step{do: ask, conn: i, at: max(now, due)}, c.opened
 		}
 	}
 	if oldest.at == never {
-		return any
+		return forgotten
 	}
 	return oldest
 }

@@ -86,23 +86,27 @@ func (s *search) neverOutlives(now time.Duration) bool {
 	return s.isCandidate(now) && s.mayBeAge() && s.lostByAge() >= placing
 }
 
-// leastLossAge is the least age at which a connection was lost.
-func (s *search) leastLossAge() time.Duration {
+// leastOfLosses is the least of a value over the connections that were lost, or never.
+func (s *search) leastOfLosses(value func(loss) time.Duration) time.Duration {
 	least := never
 	for _, l := range s.losses {
-		least = min(least, l.age())
+		least = min(least, value(l))
 	}
 	return least
 }
 
+// firstLoss is when the first connection that was lost was asked.
+func (s *search) firstLoss() time.Duration {
+	return s.leastOfLosses(func(l loss) time.Duration { return l.probes[0].at })
+}
+
+// leastLossAge is the least age at which a connection was lost.
+func (s *search) leastLossAge() time.Duration { return s.leastOfLosses(loss.age) }
+
 // leastLostSurvived is the least, over the connections that were lost, of the longest
 // idle time that the connection had survived.
 func (s *search) leastLostSurvived() time.Duration {
-	least := never
-	for _, l := range s.losses {
-		least = min(least, l.survived)
-	}
-	return least
+	return s.leastOfLosses(func(l loss) time.Duration { return l.survived })
 }
 
 // leastSurvived is the same over all connections.
@@ -118,12 +122,8 @@ func (s *search) leastSurvived() time.Duration {
 
 // leastLost is the shortest idle time after which a connection was lost.
 func (s *search) leastLost() time.Duration {
-	least := never
 	_, placing := s.thresholds()
-	for _, l := range s.losses {
-		least = min(least, l.probes[placing-1].most)
-	}
-	return least
+	return s.leastOfLosses(func(l loss) time.Duration { return l.probes[placing-1].most })
 }
 
 // fail makes all connections anew. The path has forgotten one that it surely knew:

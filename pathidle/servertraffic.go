@@ -79,7 +79,7 @@ func (s *search) ended(i int, now time.Duration, how Outcome) {
 	}
 	confirming, _ := s.thresholds()
 	lost := loss{
-		probes: slices.Repeat([]probe{p}, confirming), reset: true, corroborated: !asked, unasked: !asked,
+		place: i, probes: slices.Repeat([]probe{p}, confirming), reset: true, corroborated: !asked, unasked: !asked,
 		alone: !s.hasControl(i, now), opened: c.opened, since: c.since, survived: c.survived,
 	}
 	*c = conn{state: StateClosed, proved: max(c.proved, c.survived)}

@@ -254,3 +254,42 @@ func TestSearchEnds(t *testing.T) {
 		assert.LessOrEqual(t, len(s.samples), mostSamples+21*len(s.conns))
 	}
 }
+
+// A connection that was reset, with no other one to ask, is lost once a new one in its
+// place is open.
+func TestHandshakeSpeaksForItsPlace(t *testing.T) {
+	t.Parallel()
+	for place := range 3 {
+		s := newSearch(Options{Max: time.Hour, Connections: 3})
+		s.dialed(place, 0)
+		s.accepted(place, 0, usualRTT, 0)
+		s.asked(place, 2*time.Second, 2*time.Second)
+		s.ended(place, 2*time.Second+usualRTT, Reset)
+		require.Len(t, s.losses, 1)
+		assert.False(t, s.losses[0].corroborated)
+		other := (place + 1) % 3
+		s.dialed(other, 3*time.Second)
+		s.accepted(other, 3*time.Second, usualRTT, 0)
+		assert.False(t, s.losses[0].corroborated)
+		s.dialed(place, 3*time.Second)
+		s.accepted(place, 3*time.Second, usualRTT, 0)
+		assert.True(t, s.losses[0].corroborated, place)
+	}
+}
+
+// Of three paths with equal shares the two longer ones are taken by all of eight
+// connections with a probability of (2/3)^8, 4 %. Else the policy keeps the shortest.
+func TestThreePaths(t *testing.T) {
+	limits := []time.Duration{time.Minute, 3 * time.Minute, 10 * time.Minute}
+	wrong := 0
+	for i := range uint64(300) {
+		random := rand.New(rand.NewPCG(i, 13))
+		r := simulate(t, Options{}, simulation{limit: func() time.Duration { return limits[random.IntN(3)] }})
+		c, err := r.Plan(keepalive.Target{})
+		if err == nil && c.Idle+c.Interval >= limits[0] {
+			wrong++
+		}
+	}
+	t.Logf("%d of 300 policies lose the shortest path", wrong)
+	assert.LessOrEqual(t, wrong, 300*6/100)
+}
