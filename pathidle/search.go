@@ -1,6 +1,7 @@
 package pathidle
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -149,6 +150,10 @@ func (s *search) next(now time.Duration) step {
 	if st := s.probeStep(now); st.at < first.at {
 		first = st
 	}
+	if first.at == never && !slices.ContainsFunc(s.conns, func(c conn) bool { return c.state == StateConnecting }) {
+		s.err = errors.New("no question is left")
+		return step{do: finish, at: now}
+	}
 	first.at = max(first.at, now)
 	return first
 }
@@ -249,7 +254,7 @@ func (s *search) searchStep(now time.Duration) step {
 		return s.contradictionStep(now)
 	case s.isCandidate(now):
 		return s.confirmStep(now)
-	case s.lower >= s.max:
+	case lost == never && s.lower >= s.max:
 		return s.provingStep(now, s.max/2)
 	case lost == never:
 		return s.choose(now, s.target(), never)

@@ -293,3 +293,19 @@ func TestThreePaths(t *testing.T) {
 	t.Logf("%d of 300 policies lose the shortest path", wrong)
 	assert.LessOrEqual(t, wrong, 300*6/100)
 }
+
+// A search ends where one connection is lost just after the others have survived Max.
+func TestLostAboveMax(t *testing.T) {
+	for seed := range uint64(300) {
+		random, opened := rand.New(rand.NewPCG(seed, 14)), 0
+		limit := func() time.Duration {
+			opened++
+			if opened == 8 {
+				return 4 * time.Second
+			}
+			return 20 * time.Second
+		}
+		r := simulate(t, Options{Max: 10 * time.Second}, simulation{limit: limit, drops: func() bool { return random.IntN(20) == 0 }})
+		assert.Contains(t, []Verdict{Varies, NothingLost}, r.Verdict)
+	}
+}
