@@ -51,7 +51,8 @@ func TestApplyAndGetThroughWrappers(t *testing.T) {
 	}
 }
 
-// The trap of which Control warns: net writes its timing over that of Control.
+// A net.Dialer with Control and without KeepAlive: -1 writes its own timing over the
+// policy, as the doc of Control warns.
 func TestControlAlone(t *testing.T) {
 	t.Parallel()
 	c := tcptest.Supported(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Minute})

@@ -21,21 +21,12 @@ const long = 10 * time.Second
 // resetConn returns a connection that the peer has reset.
 func resetConn(t *testing.T) net.Conn {
 	t.Helper()
-	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	conn, err := net.Dial("tcp4", ln.Addr().String())
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	peer, err := ln.Accept()
-	require.NoError(t, err)
+	conn, peer := pairOf(t)
 	if _, err := Stat(conn); errors.Is(err, errors.ErrUnsupported) {
 		netlab.SkipOn(t, netlab.GVisor, "its TCP_INFO has no counts")
 		t.Skipf("qemu-user: %v", err)
 	}
-	require.NoError(t, peer.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, peer.SetLinger(0))
 	require.NoError(t, peer.Close())
 	require.Eventually(t, func() bool { return isClosed(conn) }, long, time.Millisecond)
 	return conn

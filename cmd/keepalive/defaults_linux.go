@@ -106,11 +106,11 @@ var sysctls = []struct {
 	{"tcp_rto_max_ms", 120000, "ms"},
 }
 
-// systemDefaults are those of a network namespace.
+// systemDefaults are the sysctls and policies of a network namespace.
 type systemDefaults struct {
 	sysctls    []sysctlValue
 	policies   []namedPolicy
-	filesApply bool // those of sysctl.d(5)
+	filesApply bool // whether the files of sysctl.d(5) set them at boot
 }
 
 type sysctlValue struct {
@@ -125,7 +125,7 @@ type namedPolicy struct {
 	err    error // why it is unknown
 }
 
-// readDefaults reads those of the calling thread's network namespace.
+// readDefaults reads the defaults of the calling thread's network namespace.
 func readDefaults() systemDefaults {
 	d := systemDefaults{filesApply: filesApply()}
 	for _, s := range sysctls {

@@ -22,12 +22,12 @@ func newKill() *cobra.Command {
 		Long: `Kill ends the selected connections at once, as "ss -K" does. It is the remedy
 for connections that are stuck. The program that holds one gets ECONNABORTED
 from its current or next call, and the peer gets a reset. The flags select
-connections as those of keepalive ls do; at least one is needed. Listening
+connections as in keepalive ls; at least one is needed. Listening
 sockets are never selected.
 
 Each connection is checked against the flags again immediately before it ends.
-The kernel is told its cookie, the number of this socket alone, so that a new
-connection with the same addresses is never hit.
+Kill names the socket by its cookie, a number that the kernel gives to no other
+socket, so that it never ends a new connection with the same addresses.
 
 Kill needs CAP_NET_ADMIN, for connections of another network namespace also
 CAP_SYS_ADMIN, the rights that "keepalive set" needs, and a kernel with

@@ -83,10 +83,10 @@ a line for each of
     registered with io_uring, or held in another PID namespace
 
 It compares the network namespaces of the processes in /proc and in /run/netns,
-or with --pid, --command, --cgroup or --unit those of the selected processes and
-their connections. Without eBPF it does not compare namespaces that only a
-descriptor, a thread or another mount keeps. It does not compare listening and
-connecting sockets.
+or with --pid, --command, --cgroup or --unit only the namespaces of the selected
+processes and their connections. Without eBPF it does not compare namespaces
+that only a descriptor, a thread or another mount keeps. It does not compare
+listening and connecting sockets.
 
 --all also shows sockets that no process holds, with "-" for the process: those
 that wait to be accepted, that their program has closed, that io_uring or a

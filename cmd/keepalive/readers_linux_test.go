@@ -241,7 +241,7 @@ func dup(t testing.TB, fd int) *os.File {
 	return file
 }
 
-// Without the rights there is another reader, and the reason is told.
+// Without the rights for eBPF, ls uses the other reader and prints the reason.
 func TestReaderFallsBack(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)

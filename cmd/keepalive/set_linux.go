@@ -25,8 +25,8 @@ func newSet() *cobra.Command {
 		Short: "Change the policy of sockets while their programs run",
 		Long: `Set changes the policy of the selected sockets while their programs run. It
 prints what each socket held before and what it holds after, read back from the
-kernel. The flags select sockets as those of keepalive ls do; at least one is
-needed. The programs are not stopped and not notified.
+kernel. The flags select sockets as in keepalive ls; at least one is needed.
+The programs are not stopped and not notified.
 
 POLICY turns keepalive on, or off if it contains "off". Options that it does
 not name keep their values. "default" restores the values of a new socket in

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// types are those of a BTF file, whose format is that of
+// types are the types of the kernel, read from a BTF file:
 // https://docs.kernel.org/bpf/btf.html. Package btf of cilium/ebpf keeps the whole
 // file in memory with an index of it, which is more than a list of 50,000 sockets
 // takes. This keeps where each type is, and reads few of them.
@@ -218,7 +218,7 @@ type member struct {
 	bits   uint8  // of a bit field, 0 for others
 }
 
-// members returns those of a struct or union, none for other types.
+// members returns the members of a struct or union, and none for other types.
 func (t *types) members(a aType) []member {
 	if a.kind != kindStruct && a.kind != kindUnion {
 		return nil

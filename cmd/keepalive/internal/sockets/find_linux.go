@@ -120,8 +120,8 @@ func (f *Found) list() error {
 	return nil
 }
 
-// group brings the descriptors of one socket together, such as those of a server and
-// the children that it forked.
+// group brings the descriptors of one socket together. A server and the children that
+// it forked share sockets.
 func (f *Found) group() {
 	slices.SortFunc(f.refs, func(a, b ref) int {
 		if a.inode != b.inode {

@@ -43,8 +43,8 @@ func (r *Reading) Type() string { return "reader" }
 
 // A source lists the descriptors of sockets and reads the sockets.
 type source interface {
-	// list fills in refs, with those of a process next to each other, tables
-	// and refusals.
+	// list fills in refs, tables and refusals. The refs of a process stand
+	// next to each other.
 	list(f *Found) error
 	// read yields the sockets that one of the wanted tables has, in the order of
 	// the tables. It leaves out what is no TCP socket, is gone or can't be read,

@@ -11,7 +11,8 @@ import (
 )
 
 // Timer is the timer of a socket that is armed. The kernel does not look at a
-// policy before that fires. The zero Timer is unknown, as that of Multipath TCP is.
+// policy before that fires. The zero Timer is unknown. A Multipath TCP socket has
+// that one.
 type Timer struct {
 	Kind TimerKind
 	Left time.Duration // until it fires, 0 for NoTimer
@@ -59,7 +60,7 @@ type armedTimer struct {
 	kind  TimerKind
 }
 
-// armedTimers are those of many sockets, by inode.
+// armedTimers are the timers of many sockets, ordered by inode.
 type armedTimers []armedTimer
 
 func (a *armedTimers) add(c diagSocket) {

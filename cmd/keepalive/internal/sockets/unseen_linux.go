@@ -102,8 +102,8 @@ func (c *census) add(n *namespace) {
 	c.sorting.Go(func() { slices.Sort(count.inodes) })
 }
 
-// addOthers counts those of the network namespaces that only a descriptor or a thread
-// keeps. Descriptors has some of their sockets, by the inode of the namespace.
+// addOthers counts the connections of network namespaces that only a descriptor or a
+// thread keeps. Descriptors has some of their sockets, by the inode of the namespace.
 func (c *census) addOthers(f *Found, descriptors map[uint32][]ref) {
 	r := f.NewReader()
 	defer r.leaveTable() // what it was refused is listed all the same
