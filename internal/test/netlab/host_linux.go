@@ -267,7 +267,7 @@ func (h *Host) awaitNeighbours(t testing.TB) {
 	for _, l := range h.links {
 		for !l.carries() || !l.other.carries() {
 			if time.Now().After(giveUp) {
-				t.Fatalf("netlab: %s has no carrier", l.device)
+				t.Fatalf("netlab: no carrier: %s, %s", l.state(), l.other.state())
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -287,6 +287,15 @@ func (l *link) carries() (running bool) {
 		running = err == nil && device.Flags&net.FlagRunning != 0
 	})
 	return running
+}
+
+// state describes this end of the link.
+func (l *link) state() (s string) {
+	l.host.Do(func() {
+		device, err := net.InterfaceByName(l.device)
+		s = fmt.Sprintf("%s of %s: %+v, %v", l.device, l.host.IPv4, device, err)
+	})
+	return s
 }
 
 // reaches reports whether another host answers. Nobody listens on port 1.
