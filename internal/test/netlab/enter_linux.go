@@ -96,15 +96,22 @@ func tryNamespace() error {
 
 // loopbackUp brings the loopback device of the thread's network namespace up.
 func loopbackUp() error {
+	return onDevice("lo", func(fd int, lo *unix.Ifreq) error {
+		lo.SetUint16(unix.IFF_UP)
+		return os.NewSyscallError("ioctl SIOCSIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
+	})
+}
+
+// onDevice calls f with what an ioctl on a network device needs.
+func onDevice(name string, f func(fd int, device *unix.Ifreq) error) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
+	device, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
-	lo.SetUint16(unix.IFF_UP)
-	return os.NewSyscallError("ioctl SIOCSIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
+	return f(fd, device)
 }

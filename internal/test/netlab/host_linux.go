@@ -267,7 +267,8 @@ func (h *Host) awaitNeighbours(t testing.TB) {
 	for _, l := range h.links {
 		for !l.carries() || !l.other.carries() {
 			if time.Now().After(giveUp) {
-				t.Fatalf("netlab: no carrier: %s, %s", l.state(), l.other.state())
+				flags, err := l.flags()
+				t.Fatalf("netlab: %s has no carrier: flags %#x, %v", l.device, flags, err)
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -280,22 +281,20 @@ func (h *Host) awaitNeighbours(t testing.TB) {
 }
 
 // carries reports whether this end of the link can send: it needs a carrier, and
-// a kernel that has noticed.
-func (l *link) carries() (running bool) {
-	l.host.Do(func() {
-		device, err := net.InterfaceByName(l.device)
-		running = err == nil && device.Flags&net.FlagRunning != 0
-	})
-	return running
+// a kernel that has noticed. Under qemu-user [net.InterfaceByName] may fail.
+func (l *link) carries() bool {
+	flags, err := l.flags()
+	return err == nil && flags&unix.IFF_RUNNING != 0
 }
 
-// state describes this end of the link.
-func (l *link) state() (s string) {
+func (l *link) flags() (flags uint16, err error) {
 	l.host.Do(func() {
-		device, err := net.InterfaceByName(l.device)
-		s = fmt.Sprintf("%s of %s: %+v, %v", l.device, l.host.IPv4, device, err)
+		err = onDevice(l.device, func(fd int, device *unix.Ifreq) error {
+			defer func() { flags = device.Uint16() }()
+			return os.NewSyscallError("ioctl SIOCGIFFLAGS", unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, device))
+		})
 	})
-	return s
+	return flags, err
 }
 
 // reaches reports whether another host answers. Nobody listens on port 1.
