@@ -90,7 +90,7 @@ func (s *search) confirmStep(now time.Duration) step {
 // all are to be replaced.
 func (s *search) outliveStep(now time.Duration) step {
 	oldest, forgotten, opened := step{at: never}, step{at: never}, never
-	age := s.leastLossAge() + settleTime + 1
+	age, proving := s.leastLossAge()+settleTime+1, s.provingTime(now)
 	for i := range s.conns {
 		c := &s.conns[i]
 		switch {
@@ -98,7 +98,7 @@ func (s *search) outliveStep(now time.Duration) step {
 		case now-c.since > s.lower:
 			forgotten = step{do: ask, conn: i, at: now}
 		case c.opened < opened:
-			due := min(c.since+s.provingTime(now), max(c.since+shortest, c.opened+age))
+			due := min(c.since+proving, max(c.since+shortest, c.opened+age))
 			oldest, opened = step{do: ask, conn: i, at: max(now, due)}, c.opened
 		}
 	}
@@ -131,11 +131,11 @@ func (s *search) provingStep(now, idle time.Duration) step {
 // it too soon for two. One that was not seen alive after the first loss is asked
 // sooner.
 func (s *search) loseAgainStep(now time.Duration) step {
-	first, lost := s.firstLoss(), s.confirmedBound(now)
+	first, lost, proving := s.firstLoss(), s.confirmedBound(now), s.provingTime(now)
 	best, alive := step{at: never}, step{at: never}
 	for i := range s.conns {
 		c := &s.conns[i]
-		proved := c.hasProved() >= s.provingTime(now) || s.closes != 0 && s.closes < 2*lost+2*settleTime
+		proved := c.hasProved() >= proving || s.closes != 0 && s.closes < 2*lost+2*settleTime
 		switch {
 		case !c.canBeAsked() || !proved || s.endsBefore(c, lost):
 		case c.since >= first:

@@ -272,18 +272,22 @@ func (s *search) tentativeBound(now time.Duration) time.Duration {
 
 // confirmedBound is the shortest idle time that is certain to be lost, or never.
 func (s *search) confirmedBound(now time.Duration) time.Duration {
-	var idle []time.Duration
+	confirming, placing := s.thresholds()
+	var room [8]time.Duration
+	least, count := room[:0], 0
 	s.unanswered(now, func(p probe) {
-		if p.corroborated && now >= p.deadline {
-			idle = append(idle, p.most)
+		if !p.corroborated || now < p.deadline {
+			return
+		}
+		count++
+		if i, _ := slices.BinarySearch(least, p.most); i < placing {
+			least = slices.Insert(least[:min(len(least), placing-1)], i, p.most)
 		}
 	})
-	confirming, placing := s.thresholds()
-	if len(idle) < confirming {
+	if count < confirming {
 		return never
 	}
-	slices.Sort(idle)
-	return idle[placing-1]
+	return least[placing-1]
 }
 
 // neverAnswers reports whether nobody has answered a probe, while new connections

@@ -42,7 +42,8 @@ type Conn struct {
 	// idle time counts.
 	Since time.Duration
 
-	// Until is when it is expected to be asked next, zero if it is not.
+	// Until is when it is expected to be asked next, zero if it is not, and for
+	// connections after the 16th, by which Left is not estimated.
 	Until time.Duration
 }
 
@@ -68,7 +69,10 @@ func (s *search) progress(now time.Duration) Progress {
 	p.Left, p.LeftMost = left[0], slices.Max(left[:])
 	for i := range s.conns {
 		c := &s.conns[i]
-		p.Conns[i] = Conn{State: c.state, Since: c.since, Until: asks[i]}
+		p.Conns[i] = Conn{State: c.state, Since: c.since}
+		if i < len(asks) {
+			p.Conns[i].Until = asks[i]
+		}
 		if c.doubtful(now) {
 			p.Conns[i].State = StateDoubtful
 		}
@@ -79,7 +83,8 @@ func (s *search) progress(now time.Duration) Progress {
 // foresee returns how long the search may go on, for paths that forget in the middle
 // between the time that survived and the one that seems to be lost, soon after the
 // one, and soon before and after the other, and when each connection is asked next on
-// the first.
+// the first. The search waits for it, and it takes time with the third power of the
+// number of connections, so that it leaves out those after the 16th.
 func (s *search) foresee(now time.Duration) (left [4]time.Duration, asks []time.Duration) {
 	rtt := cmp.Or(s.rtt(), usualRTT)
 	from, to := max(s.lower, shortest), s.tentativeBound(now)
@@ -88,7 +93,9 @@ func (s *search) foresee(now time.Duration) (left [4]time.Duration, asks []time.
 	}
 	middle := time.Duration(math.Sqrt(float64(from) * float64(to)))
 	for i, limit := range [...]time.Duration{middle + 1, from + 1, max(from+1, to-1), to + 1} {
-		end, when, _ := (&simulation{limit: constant(limit), rtt: rtt}).run(s.clone(), now, never)
+		c := s.clone()
+		c.conns = c.conns[:min(len(c.conns), 16)]
+		end, when, _ := (&simulation{limit: constant(limit), rtt: rtt}).run(c, now, never)
 		left[i] = end - now
 		if i == 0 {
 			asks = when

@@ -422,16 +422,20 @@ func (s *search) answered(i int, now time.Duration) {
 	}
 	s.acked++
 	s.lost += sample.Probes - 1
-	c.tried = true
 	s.passed(i, now, sample)
+	c.tried = true
 }
 
 // passed is a segment that the path let pass after an idle time.
 func (s *search) passed(i int, now time.Duration, sample Sample) {
 	c := &s.conns[i]
 	s.samples = append(s.samples, sample)
-	s.lower = max(s.lower, sample.Idle)
-	c.survived = max(c.survived, sample.Idle)
+	survived := sample.Idle
+	if !c.tried { // the path may still have waited for the end of the handshake
+		survived = min(survived, shortest+lateness)
+	}
+	s.lower = max(s.lower, survived)
+	c.survived = max(c.survived, survived)
 	if sample.Outcome == Answered {
 		s.outlived(now - c.opened)
 	}

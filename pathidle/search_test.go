@@ -118,6 +118,32 @@ func TestChance(t *testing.T) {
 	assert.Less(t, unanswered(12, 0.1), 0.00001)
 }
 
+// The path may wait for the end of a handshake, whose last segment may get lost, for
+// longer than it remembers connections. A first question that was late shows nothing else.
+func TestFirstQuestionIsLate(t *testing.T) {
+	t.Parallel()
+	s := newSearch(Options{Max: time.Hour, Connections: 1})
+	s.dialed(0, 0)
+	s.accepted(0, 0, usualRTT, 0)
+	s.asked(0, 48*time.Second, 48*time.Second)
+	s.answered(0, 48*time.Second+usualRTT)
+	assert.LessOrEqual(t, s.lower, shortest+lateness)
+	s.asked(0, 60*time.Second, 60*time.Second)
+	s.answered(0, 60*time.Second+usualRTT)
+	assert.Equal(t, 12*time.Second-usualRTT, s.lower)
+}
+
+// The search waits for the estimate, which may take no longer with many connections.
+func TestForeseeWithManyConnections(t *testing.T) {
+	t.Parallel()
+	few, many := newSearch(Options{Max: time.Hour, Connections: 16}), newSearch(Options{Max: time.Hour, Connections: 1000})
+	assert.Equal(t, few.progress(0).Left, many.progress(0).Left)
+	conns := many.progress(0).Conns
+	assert.Len(t, conns, 1000)
+	assert.NotZero(t, conns[15].Until)
+	assert.Zero(t, conns[16].Until)
+}
+
 // To look ahead leaves the search as it is, at every stage.
 func TestForesee(t *testing.T) {
 	const limit = 100 * time.Second
