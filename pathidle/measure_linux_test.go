@@ -137,8 +137,8 @@ func TestMeasure(t *testing.T) {
 		"unreachable":        {netlab.Rules{Established: 7 * s, Unknown: netlab.Unreachable}, []pathidle.Options{defaults}},
 		"3 s, drops packets": {netlab.Rules{Established: 3 * s, Loss: 0.1}, []pathidle.Options{defaults}},
 		"7 s, drops packets": {netlab.Rules{Established: 7 * s, Loss: 0.1}, []pathidle.Options{defaults}},
-		"20 s, drops packets": {
-			netlab.Rules{Established: 20 * s, Loss: 0.1}, []pathidle.Options{{Connections: 16}},
+		"12 s, drops packets": {
+			netlab.Rules{Established: 12 * s, Loss: 0.1}, []pathidle.Options{{Connections: 16}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
