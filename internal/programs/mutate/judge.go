@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// test is a test function.
+type test struct {
+	binary  binary
+	name    string
+	takes   time.Duration
+	reaches map[int]bool // mutants
+}
+
+// measure runs each test by itself, and finds out how long it takes and which mutants
+// it reaches.
+func measure(dir string, binaries []binary, o options, mutants int) (tests []*test, err error) {
+	for _, b := range binaries {
+		cmd := exec.Command(b.path, "-test.list", "^Test")
+		cmd.Dir = b.dir
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.dir, err)
+		}
+		for name := range strings.Lines(string(out)) {
+			if name = strings.TrimSpace(name); strings.HasPrefix(name, "Test") && !o.skip.MatchString(name) {
+				tests = append(tests, &test{binary: b, name: name, reaches: make(map[int]bool)})
+			}
+		}
+	}
+	reached := filepath.Join(dir, "reached")
+	tests = slices.DeleteFunc(tests, func(t *test) bool {
+		if err := os.WriteFile(reached, nil, 0o666); err != nil {
+			log.Fatal(err)
+		}
+		began := time.Now()
+		passed := t.binary.pass(0, reached, 10*o.longest, t.name)
+		t.takes = time.Since(began)
+		if !passed || t.takes > o.longest {
+			log.Printf("left out: %s, passed: %v, took %v", t.name, passed, t.takes.Round(time.Millisecond))
+			return true
+		}
+		text, _ := os.ReadFile(reached)
+		for line := range strings.Lines(string(text)) {
+			if id, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && id <= mutants {
+				t.reaches[id] = true
+			}
+		}
+		return false
+	})
+	slices.SortStableFunc(tests, func(a, b *test) int { return cmp.Compare(a.takes, b.takes) })
+	return tests, nil
+}
+
+// pass runs tests of a binary with a mutant, or with none, and reports whether they
+// pass in time.
+func (b binary) pass(mutant int, reached string, timeout time.Duration, names ...string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, b.path, "-test.failfast", "-test.run", "^("+strings.Join(names, "|")+")$")
+	cmd.Dir = b.dir
+	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mutant), "MUTANTS_REACHED="+reached)
+	cmd.WaitDelay = time.Second
+	return cmd.Run() == nil
+}
+
+// judge runs the tests against each mutant.
+func judge(mutants []*mutant, tests []*test, workers int) {
+	queue := make(chan *mutant)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for m := range queue {
+				m.killed = m.isKilled(tests)
+			}
+		})
+	}
+	began := time.Now()
+	for i, m := range mutants {
+		if !m.dropped {
+			queue <- m
+		}
+		if i%100 == 99 {
+			log.Printf("%d of %d mutants after %v", i+1, len(mutants), time.Since(began).Round(time.Second))
+		}
+	}
+	close(queue)
+	wg.Wait()
+}
+
+// isKilled runs the tests that reach the mutant, the quick ones of a package at once.
+func (m *mutant) isKilled(tests []*test) bool {
+	const quick = time.Second
+	var slow []*test
+	together := make(map[binary][]string)
+	for _, t := range tests {
+		switch {
+		case !t.reaches[m.id]:
+		case t.takes < quick:
+			together[t.binary] = append(together[t.binary], t.name)
+		default:
+			slow = append(slow, t)
+		}
+		m.reached = m.reached || t.reaches[m.id]
+	}
+	for b, names := range together {
+		if !b.pass(m.id, "", time.Duration(len(names)+10)*quick, names...) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(slow, func(t *test) bool { return !t.binary.pass(m.id, "", 10*quick+3*t.takes, t.name) })
+}
