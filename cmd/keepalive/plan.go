@@ -29,17 +29,21 @@ It prints the policy
     as the text that "keepalive set" and the Go package read
     as a Go literal
     as a timeline, drawn to scale
-    as the settings of other programs
-    as a file for sysctl.d(5), which applies to the whole machine
+    as the settings of other programs, and as code in other languages
+    as sysctls: a file for sysctl.d(5), which applies to the whole machine but
+    for its containers, and settings of containers
 
 Plan allows for timers that are 1/8 late and for one lost probe. The timeline
-shows timers that are on time. Plan changes nothing.
+shows timers that are on time. docs/plan.md has the times that programs took
+with these settings. Plan changes nothing.
 
 --idle-limit is the idle timeout of a firewall, NAT or balancer on the path.
 --unacked sets the user timeout, which gives up live peers too: those that read
 slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
 instead, which needs Linux 6.15. A Go program on an older kernel has
-keepalive.Watcher, which spares them too.
+keepalive.Watcher, which spares them too. Programs that can't say a user timeout
+need tcp_retries2, which is among the sysctls with --unacked and applies to
+every program of a network namespace.
 
 --json prints one object:
 

@@ -190,16 +190,17 @@ func TestPlanForTheMachine(t *testing.T) {
 	slow := keepalive.Target{Detect: 45 * time.Second, Unacked: true, SlowReads: true}
 	c, err := keepalive.Plan(slow)
 	require.NoError(t, err)
-	assert.Contains(t, sysctlLines(c, 1, 1), "net.ipv4.tcp_rto_max_ms = 2000")
+	assert.Contains(t, sysctlLines(slow, c, sysctlsOf(slow, c)), "net.ipv4.tcp_rto_max_ms = 2000")
 }
 
 // What a program's settings can't say is said, to all that can't.
 func TestPlanSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	for demands, want := range map[keepalive.Target]string{
-		demand: "# can't say user_timeout\n: Redis MariaDB nginx sshd systemd .socket sysctl.d",
-		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "# can't say max_rto\n: PostgreSQL libpq Redis MariaDB nginx HAProxy sshd systemd .socket",
-		{Detect: 45 * time.Second}:                                 "",
+		demand: "# can't say user_timeout: tcp_retries2 bounds data in flight\n: Redis MariaDB nginx Istio systemd .socket Java Node.js",
+		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "# can't say max_rto: tcp_rto_max_ms bounds data in flight\n: " +
+			"PostgreSQL libpq PgBouncer Redis MariaDB nginx HAProxy Istio systemd .socket Java Node.js Rust",
+		{Detect: 45 * time.Second}: "",
 	} {
 		c, err := keepalive.Plan(demands)
 		require.NoError(t, err)

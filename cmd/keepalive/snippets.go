@@ -13,28 +13,42 @@ type snippet struct {
 	name  string
 	lines []string // those that begin with # are comments
 
-	userTimeout, maxRTO bool // which of these the settings can say
+	// Whether the settings can say these, or bound data in flight in another way.
+	userTimeout, maxRTO bool
 }
 
 // snippets returns c in the words of other programs, each with a comment on what
 // these can't say. c has whole seconds, as those of [keepalive.Plan].
 func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
+	sysctls := sysctlsOf(t, c)
 	all := []snippet{
 		{name: "PostgreSQL", userTimeout: true, lines: timeoutLine(c, "tcp_user_timeout = %d", fmt.Sprintf("tcp_keepalives_idle = %d", idle),
 			fmt.Sprintf("tcp_keepalives_interval = %d", interval), fmt.Sprintf("tcp_keepalives_count = %d", c.Count))},
 		{name: "libpq", userTimeout: true, lines: []string{libpq(c, idle, interval)}},
+		{name: "PgBouncer", userTimeout: true, lines: timeoutLine(c, "tcp_user_timeout = %d", "tcp_keepalive = 1", fmt.Sprintf("tcp_keepidle = %d", idle),
+			fmt.Sprintf("tcp_keepintvl = %d", interval), fmt.Sprintf("tcp_keepcnt = %d", c.Count))},
 		{name: "Redis", lines: redis(t, c)},
 		{name: "MariaDB", lines: []string{fmt.Sprintf("tcp_keepalive_time = %d", idle),
 			fmt.Sprintf("tcp_keepalive_interval = %d", interval), fmt.Sprintf("tcp_keepalive_probes = %d", c.Count)}},
 		{name: "nginx", lines: []string{fmt.Sprintf("listen 443 so_keepalive=%ds:%ds:%d;", idle, interval, c.Count),
+			"# in one listen of an address only, for every server that listens there",
 			"# to upstreams: proxy_socket_keepalive on; takes the sysctls"}},
 		{name: "HAProxy", userTimeout: true, lines: haproxy(c, idle, interval)},
-		{name: "sshd", lines: []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data:",
-			fmt.Sprintf("ClientAliveInterval %d", sshInterval(c)), fmt.Sprintf("ClientAliveCountMax %d", c.Count)}},
+		{name: "Envoy", userTimeout: true, maxRTO: true, lines: envoy(c)},
+		{name: "Istio", lines: istio(c)},
+		{name: "sshd", userTimeout: true, maxRTO: true, lines: sshd(t, c)},
+		{name: "ssh", userTimeout: true, maxRTO: true, lines: ssh(t, c)},
 		{name: "systemd .socket", lines: []string{"KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
 			fmt.Sprintf("KeepAliveIntervalSec=%d", interval), fmt.Sprintf("KeepAliveProbes=%d", c.Count)}},
-		{name: "sysctl.d", maxRTO: true, lines: sysctlLines(c, idle, interval)},
+		{name: "Java", lines: java(c)},
+		{name: "Python", userTimeout: true, maxRTO: true, lines: python(c)},
+		{name: "Node.js", lines: node(t, c)},
+		{name: "Rust", userTimeout: true, lines: rust(c)},
+		{name: "sysctl.d", userTimeout: true, maxRTO: true, lines: sysctlLines(t, c, sysctls)},
+		{name: "Docker", userTimeout: true, maxRTO: true, lines: docker(sysctls)},
+		{name: "Compose", userTimeout: true, maxRTO: true, lines: compose(sysctls)},
+		{name: "Kubernetes", userTimeout: true, maxRTO: true, lines: kubernetes(sysctls)},
 	}
 	for i := range all {
 		all[i].noteUnsupported(c)
@@ -45,10 +59,10 @@ func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 // noteUnsupported adds a comment on what of c the settings can't say.
 func (d *snippet) noteUnsupported(c keepalive.Config) {
 	if c.UserTimeout != 0 && !d.userTimeout {
-		d.lines = append(d.lines, "# can't say user_timeout")
+		d.lines = append(d.lines, "# can't say user_timeout: tcp_retries2 bounds data in flight")
 	}
 	if c.MaxRTO != 0 && !d.maxRTO {
-		d.lines = append(d.lines, "# can't say max_rto")
+		d.lines = append(d.lines, "# can't say max_rto: tcp_rto_max_ms bounds data in flight")
 	}
 }
 
@@ -72,14 +86,30 @@ func libpq(c keepalive.Config, idle, interval int) string {
 // redis has one number: it makes three probes a third of it apart
 // (anetKeepAlive in src/anet.c). A second meets every demand that a plan meets.
 func redis(t keepalive.Target, c keepalive.Config) []string {
-	means := func(idle time.Duration) keepalive.Config {
+	means := longestIdle(t, c, func(idle time.Duration) keepalive.Config {
 		return keepalive.Config{Idle: idle, Interval: max(time.Second, (idle / 3).Truncate(time.Second)), Count: 3}
-	}
+	})
+	return []string{fmt.Sprintf("tcp-keepalive %d", means.Idle/time.Second), meaning(t, means)}
+}
+
+// longestIdle returns what a program means by the longest Idle, up to that of c,
+// with which it meets t, or else by 1 s.
+func longestIdle(t keepalive.Target, c keepalive.Config, means func(idle time.Duration) keepalive.Config) keepalive.Config {
 	idle := c.Idle
 	for idle > time.Second && !meets(means(idle), t) {
 		idle -= time.Second
 	}
-	return []string{fmt.Sprintf("tcp-keepalive %d", idle/time.Second), fmt.Sprintf("# means %v", means(idle))}
+	return means(idle)
+}
+
+// meaning returns a comment on what a program's one number means.
+func meaning(t keepalive.Target, means keepalive.Config) string {
+	comment := fmt.Sprintf("# means %v", means)
+	if !meets(means, t) {
+		detection, _ := means.DetectionTime()
+		comment += fmt.Sprintf(", which may take %v", policy.WithTimerSlack(detection))
+	}
+	return comment
 }
 
 // meets reports whether c does what t demands of an idle connection, as
@@ -97,23 +127,4 @@ func haproxy(c keepalive.Config, idle, interval int) []string {
 			fmt.Sprintf("%stcpka-intvl %ds", side, interval), fmt.Sprintf("%stcpka-cnt %d", side, c.Count))
 	}
 	return timeoutLine(c, "# and on each bind and server line: tcp-ut %dms", lines...)
-}
-
-// sshInterval asks Count times within the same time. The server gives up when
-// Count questions are unanswered and the next is due.
-func sshInterval(c keepalive.Config) int {
-	detection, _ := c.DetectionTime()
-	return max(1, int(detection/time.Second)/(c.Count+1))
-}
-
-func sysctlLines(c keepalive.Config, idle, interval int) []string {
-	lines := []string{
-		fmt.Sprintf("net.ipv4.tcp_keepalive_time = %d", idle),
-		fmt.Sprintf("net.ipv4.tcp_keepalive_intvl = %d", interval),
-		fmt.Sprintf("net.ipv4.tcp_keepalive_probes = %d", c.Count),
-	}
-	if c.MaxRTO != 0 {
-		lines = append(lines, fmt.Sprintf("net.ipv4.tcp_rto_max_ms = %d", c.MaxRTO/time.Millisecond))
-	}
-	return append(lines, "# for sockets with SO_KEEPALIVE whose program sets no timing of its own")
 }
