@@ -68,6 +68,13 @@ func TestMostRetries(t *testing.T) {
 	assert.Equal(t, 3, mostRetries(keepalive.Target{Detect: 12 * time.Second}, keepalive.Config{}))
 	assert.Equal(t, 5, mostRetries(keepalive.Target{Detect: 45 * time.Second}, keepalive.Config{}))
 
+	for detect, want := range map[time.Duration]string{12 * time.Second: "3.0s to 7.2s", 45 * time.Second: "12.6s to 28.8s"} {
+		target := keepalive.Target{Detect: detect, Unacked: true}
+		c, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		assert.Contains(t, strings.Join(sysctlLines(target, c, sysctlsOf(target, c)), "\n"), want, "docs/plan.md has this")
+	}
+
 	// With a wait of 200 ms first, the third retransmission after the first one is
 	// due 2.8 s after it, which is before the model's 3 s, and the fourth 6 s after.
 	least, most := retryTimes(3)

@@ -1,12 +1,12 @@
 package plan_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
@@ -83,18 +83,18 @@ const socket = require('net').connect({ host: '%s', port: %d }, () => {
 	return s.connected(t, "Node.js", byRetries, func() *exec.Cmd { return exec.Command(netlab.LookPath(t, "node"), file) })
 }
 
-// crate is where the programs in Rust lie, by demand.
-type crate struct{ programs map[demand]string }
+// A crate compiles the programs in Rust once, and returns their folder.
+type crate func() (dir string, err error)
 
-// newCrate compiles a program for each demand, with the crates that Debian has.
+// newCrate returns one for a program of each demand. The crates that they need are
+// those of Debian.
 func newCrate(t *testing.T, plans map[demand]plan) crate {
 	t.Helper()
 	const registry = "/usr/share/cargo/registry"
-	found, err := filepath.Glob(registry + "/socket2-*")
-	require.NoError(t, err)
-	if len(found) == 0 {
-		netlab.Skip(t, fmt.Errorf("no %s/socket2-*: %w", registry, errors.New("apt-get install librust-socket2-dev")))
+	if found, _ := filepath.Glob(registry + "/socket2-*"); len(found) == 0 {
+		netlab.Skip(t, fmt.Errorf("socket2 in %s: %w", registry, exec.ErrNotFound))
 	}
+	cargo := netlab.LookPath(t, "cargo")
 	dir := t.TempDir()
 	write := func(name, text string) {
 		path := filepath.Join(dir, name)
@@ -103,11 +103,8 @@ func newCrate(t *testing.T, plans map[demand]plan) crate {
 	}
 	write(".cargo/config", "[source.crates-io]\nreplace-with = 'debian'\n[source.debian]\ndirectory = '"+registry+"'\n")
 	write("Cargo.toml", "[package]\nname = 'plan'\nversion = '0.0.0'\nedition = '2021'\n[dependencies]\nsocket2 = { version = '*', features = ['all'] }\n")
-	c := crate{make(map[demand]string)}
-	for i, d := range demands {
-		name := fmt.Sprint("program", i)
-		write("src/bin/"+name+".rs", fmt.Sprintf(`use std::io::{Read, Write};
-#[allow(unused_imports)]
+	for d, p := range plans {
+		write("src/bin/"+programName(d)+".rs", fmt.Sprintf(`use std::io::{Read, Write};
 use std::time::Duration;
 
 fn main() -> std::io::Result<()> {
@@ -120,18 +117,26 @@ fn main() -> std::io::Result<()> {
     stream.write_all(b"x")?;
     stream.read_exact(&mut [0])
 }
-`, strings.Join(plans[d].settings(t, "Rust"), "\n        ")))
-		c.programs[d] = filepath.Join(dir, "target/debug", name)
+`, strings.Join(p.settings(t, "Rust"), "\n        ")))
 	}
-	cmd := exec.Command(netlab.LookPath(t, "cargo"), "build", "--offline", "--quiet")
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return c
+	return sync.OnceValues(func() (string, error) {
+		cmd := exec.Command(cargo, "build", "--offline", "--quiet")
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%w: %s", err, out)
+		}
+		return filepath.Join(dir, "target/debug"), nil
+	})
+}
+
+func programName(d demand) string {
+	return fmt.Sprintf("program-%.0f-%v", d.detect.Seconds(), d.unacked)
 }
 
 func rust(t *testing.T, s *scene) []end {
+	dir, err := s.crate()
+	require.NoError(t, err)
 	return s.connected(t, "Rust", byTimeout, func() *exec.Cmd {
-		return exec.Command(s.crate.programs[s.demand], fmt.Sprintf("%s:%d", s.Server.IPv4, codePort))
+		return exec.Command(filepath.Join(dir, programName(s.demand)), fmt.Sprintf("%s:%d", s.Server.IPv4, codePort))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,9 +68,9 @@ func (s *scene) measure(t *testing.T, ends []end) map[string]result {
 	for i, e := range ends {
 		since[i] = silent
 		if s.demand.unacked {
-			since[i] = time.Now()
 			e.send()
 			await(t, "data is in flight of "+e.row, func() bool { return found[i].state(t) > inFlight(0) })
+			since[i] = time.Now() // send may start a program
 		}
 	}
 	results := make(map[string]result)
@@ -126,11 +127,15 @@ func run(t *testing.T, host *netlab.Host, cmd *exec.Cmd) *process {
 	p.stdin = stdin
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
 	cmd.WaitDelay = 10 * time.Second
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true // servers fork
 	if err := host.Start(cmd); err != nil {
 		netlab.Skip(t, err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		stdin.Close()
 		cmd.Wait()
 	})

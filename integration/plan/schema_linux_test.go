@@ -2,6 +2,9 @@ package plan_test
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +113,20 @@ func TestSchemasAreStrict(t *testing.T) {
 	assert.Error(t, yaml.UnmarshalStrict([]byte("spec:\n  securityContext:\n    sysctl: []\n"), new(corev1.Pod)))
 	_, err := loadCompose(t, "services:\n  x:\n    image: x\n    sysctl: {}\n")
 	assert.Error(t, err)
+}
+
+// docs/plan.md names the versions that decode.
+func TestVersionsInTheDocs(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/plan.md")
+	require.NoError(t, err)
+	found := regexp.MustCompile("`([a-z][^` ]+/[^` ]+) (v[^` ]+)`").FindAllSubmatch(doc, -1)
+	require.Len(t, found, 4)
+	for _, f := range found {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", string(f[1])).Output()
+		require.NoError(t, err, "%s", f[1])
+		assert.Equal(t, strings.TrimSpace(string(out)), string(f[2]), "%s", f[1])
+	}
 }
 
 func values(options []*core3.SocketOption) (all []int64) {
