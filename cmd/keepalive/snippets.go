@@ -15,7 +15,15 @@ type snippet struct {
 
 	// Whether the settings can say these, or bound data in flight in another way.
 	userTimeout, maxRTO bool
+
+	unrun string // how the settings were checked that no test runs a program with
 }
+
+// How settings were checked that no test runs a program with: see docs/plan.md.
+const (
+	decoded    = "decoded by its Go types"
+	documented = "from its documentation"
+)
 
 // snippets returns c in the words of other programs, each with a comment on what
 // these can't say. c has whole seconds, as those of [keepalive.Plan].
@@ -35,8 +43,8 @@ func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 			"# in one listen of an address only, for every server that listens there",
 			"# to upstreams: proxy_socket_keepalive on; takes the sysctls"}},
 		{name: "HAProxy", userTimeout: true, lines: haproxy(c, idle, interval)},
-		{name: "Envoy", userTimeout: true, maxRTO: true, lines: envoy(c)},
-		{name: "Istio", lines: istio(c)},
+		{name: "Envoy", userTimeout: true, maxRTO: true, unrun: decoded, lines: envoy(c)},
+		{name: "Istio", unrun: decoded, lines: istio(c)},
 		{name: "sshd", userTimeout: true, maxRTO: true, lines: sshd(t, c)},
 		{name: "ssh", userTimeout: true, maxRTO: true, lines: ssh(t, c)},
 		{name: "systemd .socket", lines: []string{"KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
@@ -46,12 +54,15 @@ func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 		{name: "Node.js", lines: node(t, c)},
 		{name: "Rust", userTimeout: true, lines: rust(c)},
 		{name: "sysctl.d", userTimeout: true, maxRTO: true, lines: sysctlLines(t, c, sysctls)},
-		{name: "Docker", userTimeout: true, maxRTO: true, lines: docker(sysctls)},
-		{name: "Compose", userTimeout: true, maxRTO: true, lines: compose(sysctls)},
-		{name: "Kubernetes", userTimeout: true, maxRTO: true, lines: kubernetes(sysctls)},
+		{name: "Docker", userTimeout: true, maxRTO: true, unrun: documented, lines: docker(sysctls)},
+		{name: "Compose", userTimeout: true, maxRTO: true, unrun: decoded, lines: compose(sysctls)},
+		{name: "Kubernetes", userTimeout: true, maxRTO: true, unrun: decoded, lines: kubernetes(sysctls)},
 	}
 	for i := range all {
 		all[i].noteUnsupported(c)
+		if all[i].unrun != "" {
+			all[i].lines = append(all[i].lines, "# not run: "+all[i].unrun)
+		}
 	}
 	return all
 }

@@ -38,7 +38,7 @@ func sysctlLines(t keepalive.Target, c keepalive.Config, all []sysctlSetting) []
 	}
 	if c.UserTimeout != 0 && c.MaxRTO == 0 {
 		least, most := retryTimes(mostRetries(t, c))
-		lines = append(lines, fmt.Sprintf("# tcp_retries2 counts for every program: unanswered data ends a connection after %.1fs to %.1fs",
+		lines = append(lines, fmt.Sprintf("# tcp_retries2 is for every program without a user timeout: unanswered data ends a connection after %.1fs to %.1fs",
 			least.Seconds(), most.Seconds()))
 	}
 	return append(lines, "# the others for sockets with SO_KEEPALIVE whose program sets no timing of its own",

@@ -86,15 +86,12 @@ const socket = require('net').connect({ host: '%s', port: %d }, () => {
 // A crate compiles the programs in Rust once, and returns their folder.
 type crate func() (dir string, err error)
 
-// newCrate returns one for a program of each demand. The crates that they need are
-// those of Debian.
+// registry has the crates of Debian.
+const registry = "/usr/share/cargo/registry"
+
+// newCrate returns one for a program of each demand.
 func newCrate(t *testing.T, plans map[demand]plan) crate {
 	t.Helper()
-	const registry = "/usr/share/cargo/registry"
-	if found, _ := filepath.Glob(registry + "/socket2-*"); len(found) == 0 {
-		netlab.Skip(t, fmt.Errorf("socket2 in %s: %w", registry, exec.ErrNotFound))
-	}
-	cargo := netlab.LookPath(t, "cargo")
 	dir := t.TempDir()
 	write := func(name, text string) {
 		path := filepath.Join(dir, name)
@@ -120,7 +117,7 @@ fn main() -> std::io::Result<()> {
 `, strings.Join(p.settings(t, "Rust"), "\n        ")))
 	}
 	return sync.OnceValues(func() (string, error) {
-		cmd := exec.Command(cargo, "build", "--offline", "--quiet")
+		cmd := exec.Command("cargo", "build", "--offline", "--quiet")
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%w: %s", err, out)
@@ -134,6 +131,10 @@ func programName(d demand) string {
 }
 
 func rust(t *testing.T, s *scene) []end {
+	netlab.LookPath(t, "cargo")
+	if found, _ := filepath.Glob(registry + "/socket2-*"); len(found) == 0 {
+		netlab.Skip(t, fmt.Errorf("socket2 in %s: %w", registry, exec.ErrNotFound))
+	}
 	dir, err := s.crate()
 	require.NoError(t, err)
 	return s.connected(t, "Rust", byTimeout, func() *exec.Cmd {

@@ -56,8 +56,8 @@ func (s *scene) measure(t *testing.T, ends []end) map[string]result {
 	t.Helper()
 	found := make([]*socket, len(ends))
 	for i, e := range ends {
-		if e.by == byRetries && s.demand.unacked {
-			s.setRetries(t, e.host)
+		if e.by != byQuestions && s.demand.unacked {
+			s.setRetries(t, e.host) // where a user timeout is, that counts
 		}
 		found[i] = newSocket(t, e)
 		await(t, "nothing is in flight of "+e.row, func() bool { return found[i].state(t) == inFlight(0) })

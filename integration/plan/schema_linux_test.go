@@ -52,6 +52,11 @@ func indented(t *testing.T, p plan, program, by string) string {
 func TestSchemas(t *testing.T) {
 	t.Parallel()
 	for d, p := range plans(t) {
+		for program, lines := range p {
+			want := map[string]string{"Envoy": "decoded by its Go types", "Istio": "decoded by its Go types", "Compose": "decoded by its Go types",
+				"Kubernetes": "decoded by its Go types", "Docker": "from its documentation"}[program]
+			assert.Equal(t, want, p.comment(program, "# not run: "), lines)
+		}
 		sysctls := map[string]string{"net.ipv4.tcp_keepalive_time": "7", "net.ipv4.tcp_keepalive_intvl": "1", "net.ipv4.tcp_keepalive_probes": "3"}
 		options := []int64{1, 7, 1, 3} // SO_KEEPALIVE, Idle, Interval, Count
 		if d.detect == 45*time.Second {
