@@ -97,14 +97,20 @@ func mostRetries(t keepalive.Target, c keepalive.Config) int {
 // up to 200 ms. The most has timers that are late.
 //
 // The kernel computes a time from the retries as if the first wait were 200 ms. It
-// looks at it only when it retransmits, and each wait is twice the one before.
+// looks at it only when it retransmits, and each wait is twice the one before. The
+// first one is three times the round trip on a connection that is new, and less on
+// one that has been used.
 func retryTimes(retries int) (least, most time.Duration) {
-	const minRTO, maxRTO = 200 * time.Millisecond, 120 * time.Second
+	const (
+		shortest = 200 * time.Millisecond // TCP_RTO_MIN
+		longest  = 3 * 200 * time.Millisecond
+		maxRTO   = 120 * time.Second
+	)
 	model := policy.ModelTimeout(retries, maxRTO)
 	least = model + maxRTO
-	for rto := minRTO; rto <= minRTO+200*time.Millisecond; rto += time.Millisecond {
+	for first := shortest; first <= longest; first += time.Millisecond {
 		var waited time.Duration
-		for wait := 2 * rto; waited < model; wait = min(2*wait, maxRTO) {
+		for wait := 2 * first; waited < model; wait = min(2*wait, maxRTO) {
 			waited += wait
 		}
 		least, most = min(least, waited), max(most, waited)

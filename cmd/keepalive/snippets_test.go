@@ -68,7 +68,7 @@ func TestMostRetries(t *testing.T) {
 	assert.Equal(t, 3, mostRetries(keepalive.Target{Detect: 12 * time.Second}, keepalive.Config{}))
 	assert.Equal(t, 5, mostRetries(keepalive.Target{Detect: 45 * time.Second}, keepalive.Config{}))
 
-	for detect, want := range map[time.Duration]string{12 * time.Second: "3.0s to 7.2s", 45 * time.Second: "12.6s to 28.8s"} {
+	for detect, want := range map[time.Duration]string{12 * time.Second: "3.0s to 7.9s", 45 * time.Second: "12.6s to 29.2s"} {
 		target := keepalive.Target{Detect: detect, Unacked: true}
 		c, err := keepalive.Plan(target)
 		require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestMostRetries(t *testing.T) {
 	// due 2.8 s after it, which is before the model's 3 s, and the fourth 6 s after.
 	least, most := retryTimes(3)
 	assert.GreaterOrEqual(t, least, policy.ModelTimeout(3, 0))
-	assert.InDelta(t, 6.4*9/8, most.Seconds(), 0.05)
+	assert.InDelta(t, 7.0*9/8, most.Seconds(), 0.05)
 }
 
 // A program with one number gets the largest that meets the demand, or the

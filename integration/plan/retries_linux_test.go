@@ -1,7 +1,13 @@
 package plan_test
 
 import (
+	"fmt"
 	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,4 +42,73 @@ func TestRetriesSpareSlowReaders(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, size, n)
 	assert.NoError(t, <-wrote)
+}
+
+// What plan prints beside tcp_retries2 is how long it takes to give up, on a path
+// with a round trip of up to 200 ms, and on a connection that is new or not.
+func TestRetriesFromADistance(t *testing.T) {
+	t.Parallel()
+	netlab.NeedLab(t)
+	p := plans(t)[demand{12 * time.Second, true}]
+	var retries string
+	for _, line := range p.settings(t, "sysctl.d") {
+		if value, found := strings.CutPrefix(line, "net.ipv4.tcp_retries2 = "); found {
+			retries = value
+		}
+	}
+	least, most, _ := strings.Cut(p.comment("sysctl.d", "ends a connection after "), " to ")
+	parse := func(s string) time.Duration {
+		d, err := time.ParseDuration(s)
+		require.NoError(t, err)
+		return d
+	}
+	for _, roundTrip := range []time.Duration{0, 10 * time.Millisecond, 60 * time.Millisecond, 160 * time.Millisecond, 200 * time.Millisecond} {
+		for _, used := range []int{0, 30} {
+			t.Run(fmt.Sprintf("%v, used %d times", roundTrip, used), func(t *testing.T) {
+				t.Parallel()
+				took, wait := giveUp(t, retries, roundTrip, used)
+				t.Logf("%v, the first retransmission after %v", took, wait)
+				const spare = 300 * time.Millisecond
+				assert.GreaterOrEqual(t, took, parse(least)-spare)
+				assert.LessOrEqual(t, took, parse(most)+spare)
+			})
+		}
+	}
+}
+
+// giveUp returns how long a server takes to give up a client that falls silent,
+// from its first retransmission, and how long that one took.
+func giveUp(t *testing.T, retries string, roundTrip time.Duration, used int) (took, wait time.Duration) {
+	t.Helper()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	lab.Server.Sysctl(t, "net.ipv4.tcp_retries2", retries)
+	lab.Server.Sysctl(t, "net.ipv4.tcp_early_retrans", "0") // no probe of lost tails, which is no retransmission to the timer
+	var silent atomic.Bool
+	sent := make(chan time.Time, 100)
+	wire := netlab.NewWire(t, lab, func(p netlab.Packet) (time.Duration, bool) {
+		if silent.Load() && !p.FromClient {
+			sent <- time.Now()
+		}
+		return roundTrip / 2, !silent.Load()
+	})
+	lc := &net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	ln := wire.Listen(t, lc)
+	client := wire.Dial(t, (&net.Dialer{KeepAlive: -1}).DialContext, ln)
+	server, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	for i := range used { // the retransmission timeout settles
+		write(t, server, strconv.Itoa(i%10))
+		readUntil(t, client, strconv.Itoa(i%10))
+		write(t, client, "x")
+		readUntil(t, server, "x")
+	}
+	silent.Store(true)
+	write(t, server, "x")
+	first := <-sent
+	again := <-sent
+	_, err = server.Read(make([]byte, 1))
+	require.ErrorIs(t, err, syscall.ETIMEDOUT)
+	return time.Since(again), again.Sub(first)
 }
