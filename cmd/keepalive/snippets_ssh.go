@@ -15,7 +15,7 @@ func sshd(t keepalive.Target, c keepalive.Config) []string {
 	interval, count := questions(t, c, sshdIntervals)
 	return []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data, and in flight too:",
 		fmt.Sprintf("ClientAliveInterval %d", interval), fmt.Sprintf("ClientAliveCountMax %d", count),
-		fmt.Sprintf("# takes %ds, and %ds with OpenSSH before 9.5", interval*(count+1), sshdIntervals*interval*(count+1))}
+		fmt.Sprintf("# takes %ds, and %ds with OpenSSH 9.2 to 9.4", interval*(count+1), sshdIntervals*interval*(count+1))}
 }
 
 func ssh(t keepalive.Target, c keepalive.Config) []string {
