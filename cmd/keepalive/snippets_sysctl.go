@@ -41,7 +41,7 @@ func sysctlLines(t keepalive.Target, c keepalive.Config, all []sysctlSetting) []
 		lines = append(lines, fmt.Sprintf("# tcp_retries2 is for every program without a user timeout: unanswered data ends a connection after %.1fs to %.1fs",
 			least.Seconds(), most.Seconds()))
 	}
-	return append(lines, "# the others for sockets with SO_KEEPALIVE whose program sets no timing of its own",
+	return append(lines, "# tcp_keepalive_* is for sockets with SO_KEEPALIVE whose program sets no timing of its own",
 		"# does not reach containers")
 }
 
