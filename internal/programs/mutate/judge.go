@@ -101,23 +101,33 @@ func judge(mutants []*mutant, tests []*test, workers int) {
 
 // isKilled runs the tests that reach the mutant, the quick ones of a package at once.
 func (m *mutant) isKilled(tests []*test) bool {
-	const quick = time.Second
 	var slow []*test
-	together := make(map[binary][]string)
+	together := make(map[binary][]*test)
 	for _, t := range tests {
 		switch {
 		case !t.reaches[m.id]:
-		case t.takes < quick:
-			together[t.binary] = append(together[t.binary], t.name)
+		case t.takes < time.Second:
+			together[t.binary] = append(together[t.binary], t)
 		default:
 			slow = append(slow, t)
 		}
 		m.reached = m.reached || t.reaches[m.id]
 	}
-	for b, names := range together {
-		if !b.pass(m.id, "", time.Duration(len(names)+10)*quick, names...) {
+	for b, quick := range together {
+		if !b.passInTime(m.id, quick...) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(slow, func(t *test) bool { return !t.binary.pass(m.id, "", 10*quick+3*t.takes, t.name) })
+	return slices.ContainsFunc(slow, func(t *test) bool { return !t.binary.passInTime(m.id, t) })
+}
+
+// passInTime allows five times the usual time: many a mutant never comes to an end.
+func (b binary) passInTime(mutant int, tests ...*test) bool {
+	timeout := 3 * time.Second
+	var names []string
+	for _, t := range tests {
+		timeout += 5 * t.takes
+		names = append(names, t.name)
+	}
+	return b.pass(mutant, "", timeout, names...)
 }
