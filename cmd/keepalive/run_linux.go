@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,9 @@ type runProgram struct {
 	argv       []string
 	allowMPTCP bool
 	user       string
+	method     string
+	quiet      bool
+	stderr     io.Writer
 }
 
 func newRun() *cobra.Command {
@@ -37,29 +41,35 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run POLICY -- PROGRAM [ARGUMENT...]",
 		Short: "Run a program whose TCP connections hold a policy from birth",
-		Long: `Run starts a program in a control group of its own and uses eBPF to hold the TCP
-connections of the program, and of the programs that it starts, to the policy.
-Each connection gets the policy when it is established. When a program sets an
-option of the policy, the value of the policy is set instead. Options that the
-policy leaves out stay under the control of the program.
+		Long: `Run holds the TCP connections of a program, and of the programs that it
+starts, to the policy. When a program sets an option of the policy, that has no
+effect. Options that the policy leaves out stay under the control of the program.
+
+There are two methods. eBPF needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and
+a control group of its own for the program. Seccomp needs no right: run makes the
+TCP sockets in place of the program. Set-user-ID programs such as sudo then have
+no rights of their own inside (no_new_privs), and if run is killed the program
+gets SIGTERM and can make no TCP socket. Without --method run uses eBPF where it
+has the rights for it, or else seccomp, and says so in a line on standard error.
 
 Signals sent to run are passed on to the program, except those that stop a
 process, such as SIGTSTP, and a few that Go's runtime keeps: see docs/run.md.
-Run waits until no process is left in the group. Then it ends as the program
-ended, with the same exit code or by the same signal. The exit code is 125 if
-run fails or is used wrongly, 126 if the program can't be run, and 127 if it is
-not found.
+Run waits until no process is left that the program has started. Then it ends as
+the program ended, with the same exit code or by the same signal. The exit code
+is 125 if run fails or is used wrongly, 126 if the program can't be run, and 127
+if it is not found.
 
 A program with socket activation finds its sockets: see sd_listen_fds(3). Where
 LISTEN_PID is the process ID of run, it is that of the program for the program.
 
-Run needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN. It does not pass them on
-to the program, unless both run as root.`,
+Run does not pass on to the program the capabilities that eBPF needs, unless both
+run as root.`,
 		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example
   keepalive run --user redis default -- redis-server /etc/redis/redis.conf`,
 		Args:             r.parse,
 		PersistentPreRun: func(*cobra.Command, []string) {}, // signals are the program's
 		RunE: func(c *cobra.Command, _ []string) error {
+			r.stderr = c.ErrOrStderr()
 			err := r.run()
 			if _, ok := errors.AsType[exitCode](err); ok || err == nil {
 				return err
@@ -69,6 +79,8 @@ to the program, unless both run as root.`,
 		},
 	}
 	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
+	c.Flags().StringVar(&r.method, "method", "", "use `ebpf|seccomp`, and nothing else")
+	c.Flags().BoolVar(&r.quiet, "quiet", false, "do not say that seccomp is used because eBPF is refused")
 	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, with its groups")
 	return c
 }
@@ -76,6 +88,9 @@ to the program, unless both run as root.`,
 func (r *runProgram) parse(c *cobra.Command, args []string) error {
 	if c.ArgsLenAtDash() != 1 || len(args) < 2 {
 		return errors.New("want a policy, --, and a program, as in: " + c.Example[2:strings.IndexByte(c.Example, '\n')])
+	}
+	if !slices.Contains([]string{"", ebpf, seccomp}, r.method) {
+		return usageError{fmt.Errorf("--method is %q, want %s or %s", r.method, ebpf, seccomp)}
 	}
 	r.argv = args[1:]
 	enforced, err := parseEnforced(args[0])
@@ -153,31 +168,6 @@ func (r *runProgram) run() error {
 		return exitCode(code)
 	}
 	return nil
-}
-
-func (r *runProgram) supervise(signals supervise.Signals, cmd *exec.Cmd) (status syscall.WaitStatus, err error) {
-	own, err := cgroup.Own()
-	if err != nil {
-		return 0, err
-	}
-	defer own.Close()
-	if err := check(own, r.policy); err != nil {
-		return 0, err
-	}
-	group, err := own.New()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, group.Remove()) }()
-	attachment, err := attachTo(group, r.policy, r.allowMPTCP)
-	if err != nil {
-		return 0, err
-	}
-	defer attachment.Close()
-	if err := cgrouppolicy.SetInherited(r.policy, r.allowMPTCP); err != nil {
-		return 0, err
-	}
-	return signals.Run(cmd, group)
 }
 
 func check(own *cgroup.Group, c keepalive.Config) error {

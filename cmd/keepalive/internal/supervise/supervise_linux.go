@@ -23,58 +23,91 @@ func (i Interrupted) Error() string { return i.String() }
 // in the group or below it. Signals go to the program, and after its end to all
 // processes that are left.
 func (s Signals) Run(cmd *exec.Cmd, group *cgroup.Group) (syscall.WaitStatus, error) {
+	return s.run(cmd, inGroup{group})
+}
+
+// A program is what runs, with the processes that it starts.
+type program interface {
+	// start starts it by a thread that lives as long as the program.
+	start(*exec.Cmd) error
+
+	// wait waits until no process is left. Childless is closed once no process is
+	// left that this one would have to reap.
+	wait(childless <-chan struct{}) error
+
+	processes() []int
+}
+
+func (s Signals) run(cmd *exec.Cmd, p program) (syscall.WaitStatus, error) {
 	if n, ok := s.interrupted(); ok {
 		return 0, Interrupted{n}
 	}
-	if err := start(cmd, group); err != nil {
+	if err := start(cmd, p); err != nil {
 		return 0, err
 	}
 	for len(s) > 0 { // may have come from the terminal before the program was there
 		cmd.Process.Signal(<-s)
 	}
-	ended, empty := make(chan syscall.WaitStatus, 1), make(chan error, 1)
-	go func() { ended <- reap(cmd.Process) }()
+	ended, empty, childless := make(chan syscall.WaitStatus, 1), make(chan error, 1), make(chan struct{})
+	go func() {
+		reap(cmd.Process, ended)
+		close(childless)
+	}()
 	var status syscall.WaitStatus
 	for running := true; ; {
 		select {
 		case n := <-s:
 			if !running {
-				signalAll(group, n)
+				signalAll(p, n)
 			} else if !fromTerminal(n) {
 				cmd.Process.Signal(n)
 			}
 		case status = <-ended:
 			running = false
-			go func() { empty <- group.Wait() }()
+			go func() { empty <- p.wait(childless) }()
 		case err := <-empty:
 			return status, err
 		}
 	}
 }
 
-// start starts cmd with none of the capabilities that this process needs for
-// eBPF, unless it is root's.
-func start(cmd *exec.Cmd, group *cgroup.Group) error {
-	dir, err := group.Directory()
+// start starts the program with none of the capabilities that this process needs
+// for eBPF, unless it is root's.
+func start(cmd *exec.Cmd, p program) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: it has other capabilities
+		err := lowerAmbient(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
+		if err == nil {
+			err = p.start(cmd)
+		}
+		started <- err
+		select {} // PR_SET_PDEATHSIG is about the thread
+	}()
+	return <-started
+}
+
+// inGroup is a program in a control group of its own.
+type inGroup struct{ *cgroup.Group }
+
+func (g inGroup) start(cmd *exec.Cmd) error {
+	dir, err := g.Directory()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
-		err := lowerAmbient(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
-		switch {
-		case err != nil:
-		case isActivated():
-			err = startByShim(cmd)
-		default:
-			err = cmd.Start()
-		}
-		started <- err
-	}()
-	return <-started
+	if isActivated() {
+		return startByShim(cmd, nil)
+	}
+	return cmd.Start()
+}
+
+func (g inGroup) wait(<-chan struct{}) error { return g.Wait() }
+
+func (g inGroup) processes() []int {
+	pids, _ := g.Processes() // those that could be read
+	return pids
 }
 
 // lowerAmbient has programs that this thread starts not get the capabilities by
@@ -90,19 +123,23 @@ func lowerAmbient(capabilities ...uintptr) error {
 }
 
 // reap waits for the process, and for the orphans that this process gets where it
-// is the first one of a PID namespace.
-func reap(p *os.Process) (status syscall.WaitStatus) {
+// is the first one of a PID namespace or a subreaper. It returns once there is no
+// child.
+func reap(p *os.Process, ended chan<- syscall.WaitStatus) {
 	for {
+		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		if pid == p.Pid || err != nil && err != unix.EINTR {
-			return status
+		switch {
+		case pid == p.Pid:
+			ended <- status
+		case err != nil && err != unix.EINTR:
+			return
 		}
 	}
 }
 
-func signalAll(group *cgroup.Group, s os.Signal) {
-	pids, _ := group.Processes() // those that could be read
-	for _, pid := range pids {
+func signalAll(p program, s os.Signal) {
+	for _, pid := range p.processes() {
 		unix.Kill(pid, s.(syscall.Signal))
 	}
 }

@@ -636,7 +636,7 @@ func TestRunWithoutRights(t *testing.T) {
 			if tt.want == outside {
 				needUnshare(t, "-Ur")
 			}
-			j := startIn(t, owned(t), tt.prepare(running(t, enforced, "echo", "started")))
+			j := startIn(t, owned(t), tt.prepare(command(t, "run", "--method=ebpf", enforced, "--", "echo", "started")))
 			assert.Empty(t, j.rest(t))
 			assert.Equal(t, exitFailed, j.end(t).ExitStatus())
 			assert.Contains(t, j.stderr.String(), tt.want)
@@ -644,7 +644,7 @@ func TestRunWithoutRights(t *testing.T) {
 	}
 	t.Run("cgroup", func(t *testing.T) {
 		t.Parallel()
-		j := start(t, asNobody(running(t, enforced, "echo", "started"), unix.CAP_BPF, unix.CAP_NET_ADMIN))
+		j := start(t, asNobody(command(t, "run", "--method=ebpf", enforced, "--", "echo", "started"), unix.CAP_BPF, unix.CAP_NET_ADMIN))
 		assert.Empty(t, j.rest(t))
 		assert.Equal(t, exitFailed, j.end(t).ExitStatus())
 		assert.Contains(t, j.stderr.String(), "permission denied: run it as root, or in a group that belongs to this user")
@@ -666,7 +666,7 @@ func TestRunMounts(t *testing.T) {
 	assert.Equal(t, both(enforced, false), j.rest(t))
 	assert.Zero(t, j.end(t), "%s", j.stderr.String())
 
-	helpless := running(t, enforced, "echo", "started")
+	helpless := command(t, "run", "--method=ebpf", enforced, "--", "echo", "started")
 	helpless.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+bpf,+net_admin", "--ambient-caps=+bpf,+net_admin", helpless.Path}, helpless.Args[1:]...)
 	helpless.Path = "/usr/bin/setpriv"
 	j = start(t, unmounted(helpless))
@@ -738,6 +738,7 @@ func TestRunUsage(t *testing.T) {
 		{[]string{"--", enforced, "echo"}, "want a policy, --, and a program"},
 		{[]string{"idle=0.5h,x=1", "--", "echo"}, `"x=1": unknown`},
 		{[]string{"idle=0", "--", "echo"}, "idle is 0, want a value"},
+		{[]string{"--method=magic", enforced, "--", "echo"}, `--method is "magic", want ebpf or seccomp`},
 		{[]string{"--user"}, "--user has no value, want a NAME"},
 		{[]string{"--nonesuch", enforced, "--", "echo"}, "there is no flag --nonesuch"},
 	} {

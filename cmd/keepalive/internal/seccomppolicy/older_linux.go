@@ -1,0 +1,67 @@
+package seccomppolicy
+
+import (
+	"bytes"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
+)
+
+const closed = 7 // TCP_CLOSE of include/net/tcp_states.h
+
+// answerConnecting sets the policy on the program's own socket, if that is TCP's,
+// and neither connected nor listening yet.
+func (s *Server) answerConnecting(own *origin, n *notification) response {
+	fd, err := own.descriptor(n.tid, int(int32(n.args[0])))
+	switch err {
+	case nil:
+		defer unix.Close(fd)
+	case unix.EBADF:
+		return proceed(n) // as the call does
+	default:
+		return s.leave(n, "keepalive can't get at its sockets: "+err.Error())
+	}
+	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != unix.SOCK_STREAM {
+		return proceed(n)
+	}
+	if protocol := policy.Protocol(uintptr(fd)); protocol != unix.IPPROTO_TCP && protocol != unix.IPPROTO_MPTCP {
+		return proceed(n)
+	}
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State != closed {
+		return proceed(n)
+	}
+	if err := policy.SetUnconnected(uintptr(fd), s.policy.config); err != nil {
+		return s.leave(n, err.Error())
+	}
+	return proceed(n)
+}
+
+// descriptor returns a copy of a descriptor of a thread's process.
+func (o *origin) descriptor(tid uint32, number int) (int, error) {
+	process, err := o.processOf(tid)
+	if err != nil {
+		return -1, err
+	}
+	pidfd, err := unix.PidfdOpen(process, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pidfd)
+	return unix.PidfdGetfd(pidfd, number, 0)
+}
+
+// processOf returns the process that a thread belongs to.
+func (o *origin) processOf(tid uint32) (int, error) {
+	status, err := o.read(strconv.Itoa(int(tid)) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(status) {
+		if number, ok := bytes.CutPrefix(line, []byte("Tgid:")); ok {
+			return strconv.Atoi(string(bytes.TrimSpace(number)))
+		}
+	}
+	return 0, unix.ESRCH
+}
