@@ -2,6 +2,8 @@ package seccomppolicy
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +15,8 @@ const closed = 7 // TCP_CLOSE of include/net/tcp_states.h
 
 // answerConnecting sets the policy on the program's own socket, if that is TCP's,
 // and neither connected nor listening yet.
-func (s *Server) answerConnecting(own *origin, n *notification) response {
-	fd, err := own.descriptor(n.tid, int(int32(n.args[0])))
+func (s *Server) answerConnecting(n *notification) response {
+	fd, err := descriptor(n.tid, int(int32(n.args[0])))
 	switch err {
 	case nil:
 		defer unix.Close(fd)
@@ -39,8 +41,8 @@ func (s *Server) answerConnecting(own *origin, n *notification) response {
 }
 
 // descriptor returns a copy of a descriptor of a thread's process.
-func (o *origin) descriptor(tid uint32, number int) (int, error) {
-	process, err := o.processOf(tid)
+func descriptor(tid uint32, number int) (int, error) {
+	process, err := processOf(tid)
 	if err != nil {
 		return -1, err
 	}
@@ -53,8 +55,8 @@ func (o *origin) descriptor(tid uint32, number int) (int, error) {
 }
 
 // processOf returns the process that a thread belongs to.
-func (o *origin) processOf(tid uint32) (int, error) {
-	status, err := o.read(strconv.Itoa(int(tid)) + "/status")
+func processOf(tid uint32) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
 	if err != nil {
 		return 0, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,9 +18,8 @@ type origin struct {
 	groups    []byte
 	label     []byte // nil where there is no security module
 	buffer    []byte
+	threads   map[uint32]*thread // those that have made sockets before
 }
-
-type namespaceID struct{ device, inode uint64 }
 
 // newOrigin returns that of this thread, to which the goroutine is locked.
 func newOrigin() (*origin, error) {
@@ -29,63 +27,43 @@ func newOrigin() (*origin, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
 	}
-	o := &origin{proc: proc, buffer: make([]byte, 16<<10)}
-	if err := o.readOwn(); err != nil {
+	o := &origin{proc: proc, buffer: make([]byte, 16<<10), threads: make(map[uint32]*thread)}
+	if err = o.readOwn(); err != nil {
 		unix.Close(proc)
-		return nil, err
+		return nil, fmt.Errorf("this thread's files in /proc: %w", err)
 	}
 	return o, nil
 }
 
 func (o *origin) readOwn() error {
-	self := strconv.Itoa(unix.Gettid())
-	var stat unix.Stat_t
-	err := unix.Fstatat(o.proc, self, &stat, 0)
+	self, err := openThread(o.proc, uint32(unix.Gettid()))
 	if err != nil {
-		return fmt.Errorf("/proc/%s: %w", self, err)
+		return err
+	}
+	defer self.close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(self.dir, &stat); err != nil {
+		return err
 	}
 	o.uid, o.gid = stat.Uid, stat.Gid
-	if o.namespace, err = o.namespaceOf(self); err != nil {
-		return fmt.Errorf("/proc/%s%s: %w", self, inNamespace, err)
+	if o.namespace, err = self.namespace(); err != nil {
+		return err
 	}
-	return o.readMovable()
+	return o.readMovable(self)
 }
 
 // readMovable reads what somebody else can change.
-func (o *origin) readMovable() error {
-	self := strconv.Itoa(unix.Gettid())
-	groups, err := o.read(self + "/cgroup")
-	if err != nil && err != unix.ENOENT { // a kernel without control groups
-		return fmt.Errorf("/proc/%s/cgroup: %w", self, err)
+func (o *origin) readMovable(self *thread) error {
+	groups, err := self.read(self.groups, o.buffer)
+	if err != nil {
+		return err
 	}
 	o.groups = bytes.Clone(groups)
-	label, err := o.read(self + "/attr/current")
+	label, err := self.read(self.label, o.buffer)
 	if o.label = nil; err == nil {
 		o.label = bytes.Clone(label)
 	}
 	return nil
-}
-
-// inNamespace is a file below /proc/PID that has an inode for each network
-// namespace. Unlike /proc/PID/ns/net everybody can ask for that, also where the
-// process is not dumpable, as one is that has given up the rights of root.
-const inNamespace = "/net/dev"
-
-func (o *origin) namespaceOf(thread string) (namespaceID, error) {
-	var stat unix.Stat_t
-	err := unix.Fstatat(o.proc, thread+inNamespace, &stat, 0)
-	return namespaceID{uint64(stat.Dev), stat.Ino}, err
-}
-
-// read returns the start of a file below /proc, until the next call.
-func (o *origin) read(path string) ([]byte, error) {
-	fd, err := unix.Openat(o.proc, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, o.buffer)
-	return o.buffer[:max(n, 0)], err
 }
 
 // Why a socket that this thread makes would not be that of another one.
@@ -100,45 +78,82 @@ const (
 // differs returns why a socket of this thread would not be that of another one,
 // or "". It has this thread make its sockets as the user of the other one.
 func (o *origin) differs(tid uint32) (why string) {
-	thread := strconv.Itoa(int(tid))
+	t, namespace, err := o.find(tid)
+	if err != nil {
+		return unknownOrigin
+	}
 	var stat unix.Stat_t
-	if unix.Fstatat(o.proc, thread, &stat, 0) != nil {
+	if unix.Fstat(t.dir, &stat) != nil {
 		return unknownOrigin
 	}
 	if (stat.Uid != o.uid || stat.Gid != o.gid) && !o.become(stat.Uid, stat.Gid) {
 		return otherUser
 	}
-	if why := o.moved(thread); why != "" {
-		if o.readMovable() != nil {
-			return unknownOrigin
-		}
-		if why = o.moved(thread); why != "" { // this process has not been moved as well
-			return why
-		}
+	if why := o.moved(t); why != "" && (!o.follow() || o.moved(t) != "") {
+		return why
 	}
-	switch namespace, err := o.namespaceOf(thread); {
-	case err != nil:
-		return unknownOrigin
-	case namespace != o.namespace:
+	if namespace != o.namespace {
 		return otherNamespace
 	}
 	return ""
 }
 
-func (o *origin) moved(thread string) (why string) {
-	if o.groups != nil {
-		groups, err := o.read(thread + "/cgroup")
-		if err != nil || !bytes.Equal(groups, o.groups) {
-			return otherGroup
+// find returns the files of a thread, and its network namespace.
+func (o *origin) find(tid uint32) (t *thread, namespace namespaceID, err error) {
+	if t = o.threads[tid]; t != nil {
+		if namespace, err = t.namespace(); err == nil {
+			return t, namespace, nil
 		}
+		t.close() // another thread has its number
+		delete(o.threads, tid)
+	}
+	const enough = 64
+	if t, err = openThread(o.proc, tid); err != nil || len(o.threads) >= enough {
+		o.forget()
+	}
+	if err != nil { // may have been too many open files
+		t, err = openThread(o.proc, tid)
+	}
+	if err != nil {
+		return nil, namespace, err
+	}
+	o.threads[tid] = t
+	namespace, err = t.namespace()
+	return t, namespace, err
+}
+
+func (o *origin) forget() {
+	for _, t := range o.threads {
+		t.close()
+	}
+	clear(o.threads)
+}
+
+// moved returns what of that which somebody else can change is not that of a
+// thread.
+func (o *origin) moved(t *thread) (why string) {
+	groups, err := t.read(t.groups, o.buffer)
+	if err != nil || !bytes.Equal(groups, o.groups) {
+		return otherGroup
 	}
 	if o.label != nil {
-		label, err := o.read(thread + "/attr/current")
+		label, err := t.read(t.label, o.buffer)
 		if err != nil || !bytes.Equal(label, o.label) {
 			return otherLabel
 		}
 	}
 	return ""
+}
+
+// follow reads again what somebody else can change, for somebody may have moved
+// this process as well.
+func (o *origin) follow() bool {
+	self, err := openThread(o.proc, uint32(unix.Gettid()))
+	if err != nil {
+		return false
+	}
+	defer self.close()
+	return o.readMovable(self) == nil
 }
 
 // become has the files of this thread, and so its sockets, belong to a user and a

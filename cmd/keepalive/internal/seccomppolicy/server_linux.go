@@ -73,5 +73,5 @@ func (s *Server) answer(own *origin, n *notification) response {
 	case n.nr == native.socket:
 		return s.answerSocket(own, n)
 	}
-	return s.answerConnecting(own, n)
+	return s.answerConnecting(n)
 }

@@ -6,6 +6,7 @@
 //	testprogram inherited               a connection to the listener that descriptor 3 is
 //	testprogram signals N               the next N signals, a line each
 //	testprogram lines [-tcp]            a connection to itself for each line of standard input, and all of them again; -tcp is without MPTCP listeners
+//	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
 //	testprogram read ADDRESS            what a server says, until it says no more
 package main
 
@@ -44,6 +45,7 @@ var programs = map[string]func() error{
 	"inherited": inherited,
 	"signals":   signals,
 	"lines":     lines,
+	"cost":      cost,
 	"read":      read,
 }
 
