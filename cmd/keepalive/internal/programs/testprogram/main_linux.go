@@ -6,6 +6,13 @@
 //	testprogram inherited               a connection to the listener that descriptor 3 is
 //	testprogram signals N               the next N signals, a line each
 //	testprogram lines [-tcp]            a connection to itself for each line of standard input, and all of them again; -tcp is without MPTCP listeners
+//	testprogram calls                   what system calls about TCP sockets return
+//	testprogram stress [-threads N] [-sockets N] [-idle S]    sockets that hold an idle time, by threads that signals interrupt
+//	testprogram filtered FILE PROGRAM [ARGUMENT...]    another program, under a seccomp filter
+//	testprogram become ID               a connection as another user and group
+//	testprogram namespace               a socket in a network namespace of its own, and one in the old one
+//	testprogram udp                     a UDP socket
+//	testprogram x32                     what socket(2) of x32 returns
 //	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
 //	testprogram read ADDRESS            what a server says, until it says no more
 package main
@@ -45,6 +52,13 @@ var programs = map[string]func() error{
 	"inherited": inherited,
 	"signals":   signals,
 	"lines":     lines,
+	"calls":     calls,
+	"stress":    stress,
+	"filtered":  filtered,
+	"become":    become,
+	"namespace": namespace,
+	"udp":       udp,
+	"x32":       x32,
 	"cost":      cost,
 	"read":      read,
 }

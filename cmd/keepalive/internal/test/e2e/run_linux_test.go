@@ -32,8 +32,8 @@ import (
 // enforced is the policy that the tests run programs with.
 const enforced = "idle=1m1s,interval=7s,count=4,user_timeout=1m21s,max_rto=3s"
 
-// A job is a command that runs in a control group of its own. It and what it
-// starts is killed when the test ends.
+// A job is a command that runs in a control group of its own, or without one. It
+// and what it starts in the group is killed when the test ends.
 type job struct {
 	*exec.Cmd
 	group  *cgroup.Group
@@ -61,7 +61,11 @@ func startIn(t testing.TB, group *cgroup.Group, cmd *exec.Cmd) *job {
 	j.out = bufio.NewReader(out)
 	cmd.Stdout, cmd.Stderr = theirs, &j.stderr
 	cmd.WaitDelay = 10 * time.Second
-	cgrouptest.Start(t, group, cmd)
+	if group != nil {
+		cgrouptest.Start(t, group, cmd)
+	} else {
+		require.NoError(t, cmd.Start())
+	}
 	theirs.Close()
 	t.Cleanup(func() { // of what the test has not waited for
 		cmd.Process.Kill()
@@ -91,10 +95,12 @@ func (j *job) end(t testing.TB) syscall.WaitStatus {
 	t.Helper()
 	j.in.Close()
 	j.Wait()
-	pids, err := j.group.Processes()
-	require.NoError(t, err)
-	assert.Empty(t, pids)
-	assert.Empty(t, below(t, j.group))
+	if j.group != nil {
+		pids, err := j.group.Processes()
+		require.NoError(t, err)
+		assert.Empty(t, pids)
+		assert.Empty(t, below(t, j.group))
+	}
 	return j.ProcessState.Sys().(syscall.WaitStatus)
 }
 

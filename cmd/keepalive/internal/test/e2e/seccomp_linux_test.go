@@ -1,0 +1,551 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+)
+
+// unguarded is what run prints where it falls back.
+const fallback = "keepalive run: eBPF is refused (operation not permitted), so it uses seccomp with no_new_privs: sudo and other set-user-ID programs run without their rights (--quiet hides this line)\n"
+
+// seccomp runs a program by seccomp.
+func seccomp(t testing.TB, policy string, program ...string) *exec.Cmd {
+	t.Helper()
+	return command(t, append([]string{"run", "--method=seccomp", policy, "--"}, program...)...)
+}
+
+// needSeccomp skips a test where no filter can be installed.
+func needSeccomp(t testing.TB) {
+	t.Helper()
+	if out, err := seccomp(t, "default", "true").CombinedOutput(); err != nil {
+		netlab.Skip(t, fmt.Errorf("%w: %s", err, out))
+	}
+}
+
+// alone starts a command in the group of the test.
+func alone(t testing.TB, cmd *exec.Cmd) *job {
+	t.Helper()
+	return startIn(t, nil, cmd)
+}
+
+// withoutRights has a command run as nobody without a capability, whatever it
+// executes.
+func withoutRights(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	cmd.Dir = "/"
+	if os.Getuid() != 0 {
+		return cmd
+	}
+	cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = netlab.LookPath(t, "setpriv")
+	return cmd
+}
+
+// python makes a connection to itself, and sets options of its own.
+const python = `
+import socket, sys
+def own(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 7)
+ln = socket.create_server(("127.0.0.1", 0))
+own(ln)
+c = socket.create_connection(ln.getsockname())
+own(c)
+s, _ = ln.accept()
+own(s)
+print("ready", flush=True)
+sys.stdin.read()
+`
+
+const javascript = `
+const net = require("net")
+const ln = net.createServer({keepAlive: true, keepAliveInitialDelay: 77000}, s => console.log("ready"))
+ln.listen(0, "127.0.0.1", () => {
+  const c = net.connect({port: ln.address().port, keepAlive: true, keepAliveInitialDelay: 88000})
+  c.setKeepAlive(false)
+})
+process.stdin.on("end", () => process.exit()).resume()
+`
+
+// Programs of all kinds hold the policy at both ends, whatever they set, without
+// any right.
+func TestSeccompPrograms(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	for name, program := range map[string][]string{
+		"go":     {testprogram, "lines", "-own"},
+		"python": {"python3", "-c", python},
+		"node":   {"node", "-e", javascript},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			netlab.LookPath(t, program[0])
+			j := alone(t, withoutRights(t, command(t, append([]string{"run", enforced, "--"}, program...)...)))
+			if name == "go" {
+				held := enforced + " false"
+				assert.Equal(t, []string{held, held}, connections(t, j))
+			} else {
+				require.Equal(t, "ready", j.line(t))
+			}
+			assert.GreaterOrEqual(t, len(heldBy(t, children(t, j)[0])), 2)
+			assert.Zero(t, j.end(t), "%s", j.stderr.String())
+			assert.Equal(t, refused(t), j.stderr.String())
+		})
+	}
+}
+
+// refused is what run prints about eBPF to who has no rights.
+func refused(t testing.TB) string {
+	t.Helper()
+	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
+		return strings.Replace(fallback, "eBPF is refused (operation not permitted)", "there is no cgroup v2 for eBPF (operation not permitted)", 1)
+	}
+	return fallback
+}
+
+// heldBy asserts that each TCP socket of a process holds the policy, and returns
+// them.
+func heldBy(t testing.TB, process string) (sockets []string) {
+	t.Helper()
+	pid, err := strconv.Atoi(process)
+	require.NoError(t, err)
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	require.NoError(t, err)
+	defer unix.Close(pidfd)
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	require.NoError(t, err)
+	for _, link := range links {
+		number, err := strconv.Atoi(filepath.Base(link))
+		require.NoError(t, err)
+		fd, err := unix.PidfdGetfd(pidfd, number, 0)
+		if errors.Is(err, unix.EPERM) {
+			netlab.Skip(t, err)
+		}
+		require.NoError(t, err)
+		protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		domain, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err == nil && protocol == unix.IPPROTO_TCP && domain != unix.AF_UNIX {
+			sockets = append(sockets, link)
+			for option, want := range map[[2]int]int{
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:      1,
+				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:     61,
+				{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}:    7,
+				{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:      4,
+				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}: 81_000,
+				{unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS}:   3000,
+			} {
+				got, err := unix.GetsockoptInt(fd, option[0], option[1])
+				require.NoError(t, err)
+				assert.Equal(t, want, got, "%s %v", link, option)
+			}
+		}
+		unix.Close(fd)
+	}
+	return sockets
+}
+
+// curl sets 60 s and 60 s by itself.
+func TestSeccompCurl(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	netlab.LookPath(t, "curl")
+	asked, answer := make(chan struct{}), make(chan struct{})
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-answer
+		io.WriteString(w, "answer\n")
+	})}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go server.Serve(ln)
+	defer server.Close()
+	j := alone(t, withoutRights(t, seccomp(t, enforced, "curl", "--silent", "--noproxy", "*", "http://"+ln.Addr().String())))
+	select {
+	case <-asked:
+	case <-time.After(time.Minute):
+		require.Fail(t, "curl does not connect", "%s", j.stderr.String())
+	}
+	assert.Len(t, heldBy(t, children(t, j)[0]), 1)
+	close(answer)
+	assert.Equal(t, "answer\n", j.rest(t))
+	assert.Zero(t, j.end(t))
+	assert.Empty(t, j.stderr.String(), "--method says what is used")
+}
+
+// Which method is used, and what run says about it.
+func TestRunMethod(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	noNewPrivs := []string{"sh", "-c", `grep NoNewPrivs /proc/self/status | cut -f2`}
+	for _, tt := range []struct {
+		flags      []string
+		rights     bool
+		out, error string
+	}{
+		{nil, true, "0\n", ""},
+		{[]string{"--method=ebpf"}, true, "0\n", ""},
+		{[]string{"--method=seccomp"}, true, "1\n", ""},
+		{nil, false, "1\n", fallback},
+		{[]string{"--quiet"}, false, "1\n", ""},
+		{[]string{"--method", "seccomp"}, false, "1\n", ""},
+	} {
+		t.Run(fmt.Sprint(tt.flags, tt.rights), func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, append(append(append([]string{"run"}, tt.flags...), "default", "--"), noNewPrivs...)...)
+			var j *job
+			if tt.rights {
+				j = start(t, cmd)
+			} else {
+				cgrouptest.NeedMount(t)
+				j = alone(t, withoutRights(t, cmd))
+			}
+			assert.Equal(t, tt.out, j.rest(t))
+			assert.Zero(t, j.end(t))
+			assert.Equal(t, tt.error, j.stderr.String())
+		})
+	}
+}
+
+// Errors of eBPF that are not about rights stay errors.
+func TestRunFallsBackForRightsOnly(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	cgrouptest.Need(t)
+	const bpf = unix.SYS_BPF
+	for errno, want := range map[unix.Errno]int{unix.EPERM: 0, unix.ENOSYS: exitFailed, unix.EINVAL: exitFailed} {
+		j := start(t, anything.refusing(bpf, errno).under(t, command(t, "run", "--quiet", "default", "--", "true")))
+		assert.Equal(t, want, j.end(t).ExitStatus(), "%v: %s", errno, j.stderr.String())
+	}
+}
+
+// System calls about TCP sockets return what they return without run: the lowest
+// free descriptor, flags, errors, the limit of open files, and the user of the
+// socket.
+func TestSeccompSameCalls(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	calls := func(cmd *exec.Cmd) string {
+		j := alone(t, cmd)
+		defer j.end(t)
+		return j.rest(t)
+	}
+	limited := func(cmd *exec.Cmd) *exec.Cmd { // Go's runtime raises the soft limit
+		cmd.Args = append([]string{"sh", "-c", `ulimit -Sn 200; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+		return cmd
+	}
+	for name, prepare := range map[string]func(*exec.Cmd) *exec.Cmd{
+		"own user": limited,
+		"nobody":   func(cmd *exec.Cmd) *exec.Cmd { return withoutRights(t, limited(cmd)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct := calls(prepare(exec.Command(testprogram, "calls")))
+			assert.Contains(t, direct, "descriptor -1 too many open files\n")
+			assert.Equal(t, direct, calls(prepare(seccomp(t, enforced, testprogram, "calls"))))
+		})
+	}
+}
+
+// What the policy leaves out is the program's own.
+func TestSeccompLeavesTheRest(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	for policy, want := range map[string]string{
+		"idle=1m1s":   "idle=1m1s,interval=16s,count=17",
+		"off,count=5": "off,idle=15s,interval=16s,count=5",
+	} {
+		j := alone(t, seccomp(t, policy, testprogram, "pair", "-own"))
+		assert.Equal(t, both(want, false), j.rest(t))
+		assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	}
+}
+
+// Programs fall back from MPTCP, unless it is allowed and the policy is one that
+// MPTCP can hold.
+func TestSeccompMPTCP(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	for _, tt := range []struct {
+		flags []string
+		held  string
+		mptcp bool
+	}{
+		{nil, enforced, false},
+		{[]string{"--allow-mptcp"}, enforced, false}, // MPTCP lacks user_timeout
+		{[]string{"--allow-mptcp"}, "idle=1m1s,interval=7s,count=4", true},
+	} {
+		t.Run(fmt.Sprint(tt.flags, tt.mptcp), func(t *testing.T) {
+			t.Parallel()
+			if tt.mptcp {
+				netlab.SkipBefore(t, 6, 10, "TCP_KEEPIDLE of MPTCP")
+			}
+			j := alone(t, command(t, append(append([]string{"run", "--method=seccomp"}, tt.flags...), tt.held, "--", testprogram, "pair", "-mptcp")...))
+			assert.Equal(t, both(tt.held, tt.mptcp), j.rest(t))
+			assert.Zero(t, j.end(t), "%s", j.stderr.String())
+		})
+	}
+}
+
+// A socket belongs to the user that the program has become, with --user and by
+// itself.
+func TestSeccompUser(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	needRoot(t)
+	cmd := command(t, "run", "--method=seccomp", "--user", "nobody", enforced, "--", "sh", "-c", `id -un; exec "$0" calls | tail -1`, testprogram)
+	cmd.Dir = "/"
+	j := alone(t, cmd)
+	assert.Equal(t, "nobody\nuid 65534\n", j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+
+	j = alone(t, seccomp(t, enforced, testprogram, "become", "4711"))
+	assert.Equal(t, "uid 4711\n"+both(enforced, false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Empty(t, j.stderr.String())
+}
+
+// A thread that has entered another network namespace gets a socket of that one:
+// guarded where run may enter it too, or else the program's own.
+func TestSeccompNamespace(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	t.Run("root", func(t *testing.T) {
+		t.Parallel()
+		needRoot(t)
+		needUnshare(t, "-n")
+		j := alone(t, seccomp(t, enforced, testprogram, "namespace"))
+		assert.Equal(t, "new true 61\nold true 61\n", j.rest(t))
+		assert.Zero(t, j.end(t))
+		assert.Empty(t, j.stderr.String())
+	})
+	t.Run("nobody", func(t *testing.T) {
+		t.Parallel()
+		needUnshare(t, "-Urn")
+		j := alone(t, withoutRights(t, seccomp(t, enforced, "unshare", "-Urn", testprogram, "namespace")))
+		out := j.rest(t)
+		assert.Zero(t, j.end(t), "%s", j.stderr.String())
+		assert.Regexp(t, `^new true \d+\nold true \d+\n$`, out)
+		assert.NotContains(t, out, "61")
+		assert.Equal(t, "keepalive run: testprogram has a socket that is not guarded: it is in another network namespace, which keepalive may not enter\n"+
+			"keepalive run: 2 sockets were not guarded: it is in another network namespace, which keepalive may not enter\n", j.stderr.String())
+	})
+}
+
+// A program that moves to another control group has sockets of that group, which
+// are its own, as with eBPF.
+func TestSeccompGroup(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	cgrouptest.NeedMount(t)
+	elsewhere := cgrouptest.New(t)
+	dir, err := os.Readlink(fmt.Sprint("/proc/self/fd/", cgrouptest.Directory(t, elsewhere).Fd()))
+	require.NoError(t, err)
+	script := fmt.Sprintf(`%s pair && echo $$ >%s/cgroup.procs && %[1]s pair -own && exit 7`, testprogram, dir)
+	j := start(t, seccomp(t, enforced, "sh", "-c", script))
+	assert.Equal(t, both(enforced, false), j.line(t)+"\n"+j.line(t)+"\n")
+	for line := range strings.Lines(j.rest(t)) {
+		assert.NotContains(t, line, "1m1s")
+	}
+	assert.Equal(t, 7, j.end(t).ExitStatus())
+	assert.Contains(t, j.stderr.String(), "testprogram has a socket that is not guarded: it is in another control group\n")
+}
+
+// A socket belongs to the group that the program is in: an eBPF policy on the
+// group applies to it.
+func TestSeccompInGroup(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	cgrouptest.Need(t)
+	inner := seccomp(t, "count=4", testprogram, "pair")
+	j := start(t, running(t, "idle=1m1s", inner.Args...))
+	assert.Equal(t, both("idle=1m1s,interval=15s,count=4", false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+}
+
+// Of two filters that notify, the kernel takes one.
+func TestSeccompInSeccomp(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	inner := seccomp(t, enforced, "echo", "started")
+	j := alone(t, seccomp(t, enforced, inner.Args...))
+	assert.Empty(t, j.rest(t))
+	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+	assert.Contains(t, j.stderr.String(), "keepalive run: seccomp: device or resource busy: this process runs under another keepalive run")
+}
+
+// A program of another ABI gets no TCP socket, and run says so. It gets others.
+func TestSeccompForeign(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	if runtime.GOARCH != "amd64" {
+		netlab.Skip(t, errors.New("this machine executes no program of another ABI"))
+	}
+	program := filepath.Join(public, "testprogram386")
+	build := exec.Command("go", "build", "-o", program, "../../programs/testprogram")
+	build.Env = append(os.Environ(), "GOARCH=386", "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	const said = "keepalive run: testprogram386 gets no TCP socket (ENOSYS): it uses the system calls of another ABI"
+	if err := exec.Command(program, "udp").Run(); err == nil { // not every virtual machine has it
+		j := alone(t, seccomp(t, enforced, program, "pair"))
+		assert.Empty(t, j.rest(t))
+		assert.Equal(t, 1, j.end(t).ExitStatus())
+		assert.Contains(t, j.stderr.String(), said)
+		assert.Contains(t, j.stderr.String(), "function not implemented")
+
+		j = alone(t, seccomp(t, enforced, program, "udp"))
+		assert.Zero(t, j.end(t))
+		assert.Empty(t, j.stderr.String())
+	}
+	j := alone(t, seccomp(t, enforced, testprogram, "x32"))
+	assert.Equal(t, "function not implemented\n", j.rest(t))
+	assert.Zero(t, j.end(t))
+	assert.Contains(t, j.stderr.String(), strings.ReplaceAll(said, "testprogram386", "testprogram"))
+}
+
+// When run is killed, the program gets SIGTERM. If it goes on, it can make no TCP
+// socket, and no call hangs. Its connections stay.
+func TestSeccompKilled(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, hearing(seccomp(t, enforced, "sh", "-c", `trap "echo got it" TERM; echo $$; read line; "$0" pair; echo $?`, testprogram)))
+	j.line(t)
+	require.NoError(t, j.Process.Kill())
+	j.Process.Wait()
+	_, err := io.WriteString(j.in, "\n")
+	require.NoError(t, err)
+	assert.Equal(t, "got it\n1\n", j.rest(t))
+	assert.Contains(t, j.stderr.String(), "socket: function not implemented")
+
+	j = alone(t, hearing(seccomp(t, enforced, testprogram, "signals", "1")))
+	require.Equal(t, "ready", j.line(t))
+	require.NoError(t, j.Process.Kill())
+	assert.Equal(t, strconv.Itoa(int(unix.SIGTERM)), j.line(t))
+}
+
+// A hundred thousand sockets of threads that signals interrupt all the time hold
+// the policy, and none is left over.
+func TestSeccompStress(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, seccomp(t, enforced, testprogram, "stress", "-sockets", "100000"))
+	require.Equal(t, "done", j.line(t), "%s", j.stderr.String())
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", j.Process.Pid))
+	require.NoError(t, err)
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		require.NoError(t, err)
+		assert.False(t, strings.HasPrefix(target, "socket:"), target)
+	}
+	assert.Less(t, len(links), 400)
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Empty(t, j.stderr.String())
+}
+
+// A hundred programs at once.
+func TestSeccompCrowd(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	script := `for i in $(seq 100); do "$0" pair & done; wait`
+	j := alone(t, seccomp(t, enforced, "sh", "-c", script, testprogram))
+	assert.Equal(t, strings.Repeat(both(enforced, false), 100), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			out, err := seccomp(t, enforced, testprogram, "pair").CombinedOutput()
+			assert.NoError(t, err)
+			assert.Equal(t, both(enforced, false), string(out))
+		})
+	}
+	all.Wait()
+}
+
+// A program that forks and executes others all the time.
+func TestSeccompForks(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, seccomp(t, enforced, "sh", "-c", `i=0; while [ $i -lt 3000 ]; do /bin/true || exit; i=$((i+1)); done; exec "$0" pair`, testprogram))
+	assert.Equal(t, both(enforced, false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+}
+
+// Docker's default profile lets all of it pass.
+func TestSeccompInDocker(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	profile := docker(t)
+	container := profile.filter(t)
+	j := alone(t, withoutRights(t, container.under(t, running(t, enforced, testprogram, "pair", "-own"))))
+	assert.Equal(t, both(enforced, false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Equal(t, refused(t), j.stderr.String())
+}
+
+// Before Linux 5.19 the program's own sockets are set when they connect or listen.
+func TestSeccompBefore519(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, withoutRights(t, anything.before519().under(t, seccomp(t, enforced, testprogram, "pair", "-own"))))
+	out := j.rest(t)
+	if strings.Contains(j.stderr.String(), "operation not permitted") {
+		netlab.Skip(t, fmt.Errorf("pidfd_getfd: %w", os.ErrPermission))
+	}
+	assert.Equal(t, both(enforced, false), out)
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+
+	profile := docker(t)
+	for name, f := range map[string]filter{
+		"pidfd_getfd(2), which is refused: operation not permitted": profile.filter(t).before519(),
+		"it takes Linux 5.6": anything.before519().refusing(unix.SYS_PIDFD_GETFD, unix.ENOSYS),
+	} {
+		j := alone(t, f.under(t, seccomp(t, enforced, "echo", "started")))
+		assert.Empty(t, j.rest(t))
+		assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+		assert.Contains(t, j.stderr.String(), name)
+	}
+}
+
+// Where seccomp(2) is refused too, nothing is left.
+func TestSeccompRefused(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, anything.refusing(unix.SYS_SECCOMP, unix.EPERM).under(t, seccomp(t, enforced, "echo", "started")))
+	assert.Empty(t, j.rest(t))
+	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+	assert.Equal(t, "keepalive run: seccomp: operation not permitted: the seccomp filter of a container or a unit is in the way\n", j.stderr.String())
+}
+
+// Run is the parent of what the program leaves behind, without a group of its own.
+func TestSeccompMakesNoGroup(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := start(t, seccomp(t, "default", "sh", "-c", "echo ready; cat"))
+	require.Equal(t, "ready", j.line(t))
+	assert.Empty(t, below(t, j.group))
+	j.in.Close()
+	assert.Equal(t, syscall.WaitStatus(0), j.end(t))
+}
