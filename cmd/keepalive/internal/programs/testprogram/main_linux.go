@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/sockstress"
 )
 
 func main() {
@@ -45,6 +46,10 @@ var (
 	mptcp = flag.Bool("mptcp", false, "")
 	own   = flag.Bool("own", false, "")
 	tcp   = flag.Bool("tcp", false, "")
+
+	threads = flag.Int("threads", 64, "")
+	count   = flag.Int("sockets", 1000, "")
+	idle    = flag.Int("idle", 61, "")
 )
 
 var programs = map[string]func() error{
@@ -160,6 +165,16 @@ func lines() error {
 		fmt.Println("done")
 	}
 	return in.Err()
+}
+
+// stress waits for the end of standard input when it is done.
+func stress() error {
+	if err := sockstress.Run(*threads, *count, *idle); err != nil {
+		return err
+	}
+	fmt.Println("done")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 func read() error {

@@ -30,7 +30,9 @@ func activated(cmd *exec.Cmd) *exec.Cmd {
 }
 
 // The program finds itself in LISTEN_PID, and all else as without run.
-func TestRunActivated(t *testing.T) {
+func TestRunActivated(t *testing.T) { eachMethod(t, testRunActivated) }
+
+func testRunActivated(t *testing.T, running runner) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -51,7 +53,9 @@ func TestRunActivated(t *testing.T) {
 }
 
 // Sockets of another process stay its own.
-func TestRunNotActivated(t *testing.T) {
+func TestRunNotActivated(t *testing.T) { eachMethod(t, testRunNotActivated) }
+
+func testRunNotActivated(t *testing.T, running runner) {
 	t.Parallel()
 	cmd := running(t, "default", "sh", "-c", "echo $LISTEN_PID $LISTEN_PIDFDID")
 	cmd.Env = append(cmd.Env, "LISTEN_PID=1", "LISTEN_PIDFDID=2")
@@ -85,7 +89,9 @@ func TestRunActivatedProgram(t *testing.T) {
 	}
 }
 
-func TestRunActivatedExitCode(t *testing.T) {
+func TestRunActivatedExitCode(t *testing.T) { eachMethod(t, testRunActivatedExitCode) }
+
+func testRunActivatedExitCode(t *testing.T, running runner) {
 	t.Parallel()
 	interpreted := filepath.Join(t.TempDir(), "script")
 	require.NoError(t, os.WriteFile(interpreted, []byte("#!/nonesuch/interpreter\n"), 0o755))
@@ -109,7 +115,9 @@ func TestRunActivatedExitCode(t *testing.T) {
 
 // Signals at any moment from the birth of the process on end a program that is
 // activated, and none of them has Go print a stack trace.
-func TestRunActivatedInterruptedEarly(t *testing.T) {
+func TestRunActivatedInterruptedEarly(t *testing.T) { eachMethod(t, testRunActivatedInterruptedEarly) }
+
+func testRunActivatedInterruptedEarly(t *testing.T, running runner) {
 	t.Parallel()
 	for _, s := range []syscall.Signal{unix.SIGQUIT, unix.SIGUSR1, unix.SIGTERM} {
 		for delay := time.Duration(0); delay < 20*time.Millisecond; delay += 2 * time.Millisecond {
@@ -177,7 +185,9 @@ func TestRunActivatedRefused(t *testing.T) {
 }
 
 // A program of systemd that takes its sockets by sd_listen_fds(3) finds them.
-func TestRunSocketActivate(t *testing.T) {
+func TestRunSocketActivate(t *testing.T) { eachMethod(t, testRunSocketActivate) }
+
+func testRunSocketActivate(t *testing.T, running runner) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	activate := netlab.LookPath(t, "systemd-socket-activate")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -123,7 +124,23 @@ func running(t testing.TB, policy string, program ...string) *exec.Cmd {
 	return command(t, append([]string{"run", policy, "--"}, program...)...)
 }
 
-func TestRunExitCode(t *testing.T) {
+// A runner runs a program with a policy by one of the methods.
+type runner func(t testing.TB, policy string, program ...string) *exec.Cmd
+
+// eachMethod runs a test by each method.
+func eachMethod(t *testing.T, test func(t *testing.T, running runner)) {
+	t.Parallel()
+	cgrouptest.Need(t)
+	t.Run("ebpf", func(t *testing.T) { test(t, running) })
+	t.Run("seccomp", func(t *testing.T) {
+		needSeccomp(t)
+		test(t, seccomp)
+	})
+}
+
+func TestRunExitCode(t *testing.T) { eachMethod(t, testRunExitCode) }
+
+func testRunExitCode(t *testing.T, running runner) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	for _, tt := range []struct {
@@ -150,7 +167,9 @@ func TestRunExitCode(t *testing.T) {
 
 // Run ends by the signal that ended the program, core dumps and stack traces
 // aside.
-func TestRunEndsAsTheProgram(t *testing.T) {
+func TestRunEndsAsTheProgram(t *testing.T) { eachMethod(t, testRunEndsAsTheProgram) }
+
+func testRunEndsAsTheProgram(t *testing.T, running runner) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	for _, s := range []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGKILL, unix.SIGUSR1, unix.SIGSEGV, unix.SIGTERM, unix.SIGPIPE, 40} {
@@ -168,15 +187,19 @@ func TestRunEndsAsTheProgram(t *testing.T) {
 
 // The first process of a PID namespace can't be killed by a signal of its own. Then
 // the exit code is that of a shell.
-func TestRunAsFirstProcess(t *testing.T) {
+func TestRunAsFirstProcess(t *testing.T) { eachMethod(t, testRunAsFirstProcess) }
+
+func testRunAsFirstProcess(t *testing.T, running runner) {
 	t.Parallel()
 	cmd := running(t, "default", "sh", "-c", "kill -TERM $$")
-	cmd.Args = append([]string{"unshare", "-pf"}, cmd.Args...)
+	cmd.Args = append([]string{"unshare", "-pf", "--mount-proc"}, cmd.Args...)
 	cmd.Path = "/usr/bin/unshare"
 	assert.Equal(t, 128+int(unix.SIGTERM), start(t, cmd).end(t).ExitStatus())
 }
 
-func TestRunPassesSignalsOn(t *testing.T) {
+func TestRunPassesSignalsOn(t *testing.T) { eachMethod(t, testRunPassesSignalsOn) }
+
+func testRunPassesSignalsOn(t *testing.T, running runner) {
 	t.Parallel()
 	passed := []syscall.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE,
@@ -198,7 +221,9 @@ func TestRunPassesSignalsOn(t *testing.T) {
 }
 
 // A signal that ends the program ends run too, and nothing is left.
-func TestRunInterrupted(t *testing.T) {
+func TestRunInterrupted(t *testing.T) { eachMethod(t, testRunInterrupted) }
+
+func testRunInterrupted(t *testing.T, running runner) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	for _, s := range []syscall.Signal{
@@ -236,7 +261,9 @@ func TestRunLeavesAProgramThatMoves(t *testing.T) {
 }
 
 // Signals at any moment, from before the program is started on, end it.
-func TestRunInterruptedEarly(t *testing.T) {
+func TestRunInterruptedEarly(t *testing.T) { eachMethod(t, testRunInterruptedEarly) }
+
+func testRunInterruptedEarly(t *testing.T, running runner) {
 	t.Parallel()
 	for delay := time.Duration(0); delay < 200*time.Millisecond; delay += 10 * time.Millisecond {
 		cmd := running(t, "default", "sleep", "60")
@@ -249,7 +276,9 @@ func TestRunInterruptedEarly(t *testing.T) {
 }
 
 // A window that changes its size at any moment ends nothing.
-func TestRunResizedEarly(t *testing.T) {
+func TestRunResizedEarly(t *testing.T) { eachMethod(t, testRunResizedEarly) }
+
+func testRunResizedEarly(t *testing.T, running runner) {
 	t.Parallel()
 	for delay := time.Duration(0); delay < 100*time.Millisecond; delay += 10 * time.Millisecond {
 		j := start(t, running(t, "default", "sleep", "0.1"))
@@ -260,7 +289,9 @@ func TestRunResizedEarly(t *testing.T) {
 }
 
 // What the caller ignores, as nohup(1) does, the program ignores.
-func TestRunIgnoredSignals(t *testing.T) {
+func TestRunIgnoredSignals(t *testing.T) { eachMethod(t, testRunIgnoredSignals) }
+
+func testRunIgnoredSignals(t *testing.T, running runner) {
 	t.Parallel()
 	cmd := running(t, "default", "sh", "-c", "grep SigIgn /proc/self/status")
 	cmd.Args = append([]string{"sh", "-c", `trap "" HUP INT; exec "$@"`, "sh"}, append([]string{cmd.Path}, cmd.Args[1:]...)...)
@@ -277,7 +308,9 @@ func TestRunIgnoredSignals(t *testing.T) {
 
 // A terminal sends the signal of Ctrl-C to the program and to run. The program
 // gets one.
-func TestRunOnTerminal(t *testing.T) {
+func TestRunOnTerminal(t *testing.T) { eachMethod(t, testRunOnTerminal) }
+
+func testRunOnTerminal(t *testing.T, running runner) {
 	t.Parallel()
 	keyboard, terminal := proctest.OpenTerminal(t)
 	cmd := hearing(running(t, "default", testprogram, "signals", "2"))
@@ -303,21 +336,18 @@ func TestRunOnTerminal(t *testing.T) {
 }
 
 // Run waits for what the program leaves behind, and passes signals on to it.
-func TestRunWaitsForAll(t *testing.T) {
+func TestRunWaitsForAll(t *testing.T) { eachMethod(t, testRunWaitsForAll) }
+
+func testRunWaitsForAll(t *testing.T, running runner) {
 	t.Parallel()
-	const daemon = `setsid sh -c 'trap "echo got it; exit" TERM; echo ready; while :; do sleep 0.1; done' & exit 3`
+	const daemon = `echo $$; setsid sh -c 'trap "echo got it; exit" TERM; echo ready; while :; do sleep 0.1; done' & exit 3`
 	j := start(t, running(t, "default", "sh", "-c", daemon))
+	program := j.line(t)
 	require.Equal(t, "ready", j.line(t))
-	awaitOrphan(t, j)
+	await(t, func() bool { return !slices.Contains(children(t, j), program) }) // run has reaped it
 	require.NoError(t, j.Process.Signal(unix.SIGTERM))
 	assert.Equal(t, "got it", j.line(t))
 	assert.Equal(t, 3, j.end(t).ExitStatus())
-}
-
-// awaitOrphan waits until run has reaped the program.
-func awaitOrphan(t *testing.T, j *job) {
-	t.Helper()
-	await(t, func() bool { return len(children(t, j)) == 0 })
 }
 
 // children returns the children of the job, zombies included.
@@ -341,7 +371,9 @@ func await(t testing.TB, condition func() bool) {
 }
 
 // The program inherits what it would have without run.
-func TestRunInherits(t *testing.T) {
+func TestRunInherits(t *testing.T) { eachMethod(t, testRunInherits) }
+
+func testRunInherits(t *testing.T, running runner) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -362,7 +394,9 @@ func TestRunInherits(t *testing.T) {
 	assert.Equal(t, "three\n", string(three))
 }
 
-func TestRunGivesNoDescriptorAway(t *testing.T) {
+func TestRunGivesNoDescriptorAway(t *testing.T) { eachMethod(t, testRunGivesNoDescriptorAway) }
+
+func testRunGivesNoDescriptorAway(t *testing.T, running runner) {
 	t.Parallel()
 	direct := start(t, exec.Command("ls", "/proc/self/fd"))
 	j := start(t, running(t, "default", "ls", "/proc/self/fd"))
@@ -399,7 +433,9 @@ func both(held string, mptcp bool) string {
 }
 
 // A static Go program, with Go's own keepalive settings or with its own.
-func TestRunGo(t *testing.T) {
+func TestRunGo(t *testing.T) { eachMethod(t, testRunGo) }
+
+func testRunGo(t *testing.T, running runner) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	for _, args := range [][]string{{}, {"-own"}, {"-mptcp"}} {
@@ -413,7 +449,9 @@ func TestRunGo(t *testing.T) {
 }
 
 // What the policy leaves out is the program's own.
-func TestRunLeavesTheRest(t *testing.T) {
+func TestRunLeavesTheRest(t *testing.T) { eachMethod(t, testRunLeavesTheRest) }
+
+func testRunLeavesTheRest(t *testing.T, running runner) {
 	t.Parallel()
 	j := start(t, running(t, "idle=1m1s", testprogram, "pair", "-own"))
 	assert.Equal(t, both("idle=1m1s,interval=16s,count=17", false), j.rest(t))

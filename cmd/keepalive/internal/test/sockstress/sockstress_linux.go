@@ -1,9 +1,9 @@
-package main
+// Package sockstress makes sockets by many threads that signals interrupt all the
+// time, and looks at each one.
+package sockstress
 
 import (
-	"bufio"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,34 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var (
-	threads = flag.Int("threads", 64, "")
-	count   = flag.Int("sockets", 1000, "")
-	idle    = flag.Int("idle", 61, "")
-)
-
-// stress makes sockets by many threads that signals interrupt all the time, and
-// looks at each one. Then it waits for standard input.
-func stress() error {
+// Run makes as many TCP sockets by as many threads, and returns an error for the
+// first one that is not what socket(2) makes, or does not hold the idle time in
+// seconds, and where one is left over.
+func Run(threads, sockets, idle int) error {
 	before := openSockets()
 	stop := make(chan struct{})
-	tids := make(chan int, *threads)
-	errs := make(chan error, *threads)
-	var workers sync.WaitGroup
-	for range *threads {
+	tids := make(chan int, threads)
+	errs := make(chan error, threads)
+	var workers, interrupter sync.WaitGroup
+	for range threads {
 		workers.Go(func() {
 			runtime.LockOSThread()
 			tids <- unix.Gettid()
-			for range *count / *threads {
-				if err := one(); err != nil {
+			for range sockets / threads {
+				if err := one(idle); err != nil {
 					errs <- err
 					return
 				}
 			}
 		})
 	}
-	var interrupter sync.WaitGroup
-	interrupter.Go(func() { interrupt(tids, stop) })
+	interrupter.Go(func() { interrupt(threads, tids, stop) })
 	workers.Wait()
 	close(stop)
 	interrupter.Wait()
@@ -53,15 +47,13 @@ func stress() error {
 	if after := openSockets(); after != before {
 		return fmt.Errorf("%d open sockets, %d before", after, before)
 	}
-	fmt.Println("done")
-	bufio.NewScanner(os.Stdin).Scan()
 	return nil
 }
 
 // interrupt sends the threads the signal with which Go preempts.
-func interrupt(tids <-chan int, stop <-chan struct{}) {
+func interrupt(threads int, tids <-chan int, stop <-chan struct{}) {
 	var all []int
-	for range *threads {
+	for range threads {
 		all = append(all, <-tids)
 	}
 	for {
@@ -89,7 +81,7 @@ func openSockets() int {
 }
 
 // one makes a socket and looks at it, before and after other threads ran.
-func one() error {
+func one(idle int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -108,7 +100,7 @@ func one() error {
 	if err := errors.Join(err, onErr, heldErr); err != nil {
 		return err
 	}
-	if protocol != unix.IPPROTO_TCP || on != 1 || held != *idle {
+	if protocol != unix.IPPROTO_TCP || on != 1 || held != idle {
 		return fmt.Errorf("descriptor %d: protocol %d, SO_KEEPALIVE %d, TCP_KEEPIDLE %d", fd, protocol, on, held)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
