@@ -11,6 +11,7 @@
 //	testprogram filtered FILE PROGRAM [ARGUMENT...]    another program, under a seccomp filter
 //	testprogram become ID               a connection as another user and group
 //	testprogram namespace               a socket in a network namespace of its own, and one in the old one
+//	testprogram held PID                the options of each TCP socket of a process
 //	testprogram udp                     a UDP socket
 //	testprogram x32                     what socket(2) of x32 returns
 //	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
@@ -62,6 +63,7 @@ var programs = map[string]func() error{
 	"filtered":  filtered,
 	"become":    become,
 	"namespace": namespace,
+	"held":      held,
 	"udp":       udp,
 	"x32":       x32,
 	"cost":      cost,
