@@ -36,7 +36,10 @@ func (s *Server) answerSocket(own *origin, n *notification) response {
 	var err error
 	switch why := own.differs(n.tid); why {
 	case "":
-		fd, err = s.policy.socket(n)
+		if fd, err = s.policy.socket(n); errors.Is(err, unix.EMFILE) {
+			own.forget()
+			fd, err = s.policy.socket(n)
+		}
 	case otherNamespace:
 		if fd, err = s.socketElsewhere(own, n); errors.Is(err, errNotEntered) {
 			return s.leave(n, why)

@@ -12,6 +12,7 @@
 //	testprogram become ID               a connection as another user and group
 //	testprogram namespace               a socket in a network namespace of its own, and one in the old one
 //	testprogram held PID                the options of each TCP socket of a process
+//	testprogram iouring                 what a TCP socket holds that io_uring has made
 //	testprogram udp                     a UDP socket
 //	testprogram x32                     what socket(2) of x32 returns
 //	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
@@ -64,6 +65,7 @@ var programs = map[string]func() error{
 	"become":    become,
 	"namespace": namespace,
 	"held":      held,
+	"iouring":   iouring,
 	"udp":       udp,
 	"x32":       x32,
 	"cost":      cost,

@@ -460,13 +460,61 @@ func TestSeccompCrowd(t *testing.T) {
 	all.Wait()
 }
 
-// A program that forks and executes others all the time.
+// A program that forks and executes others all the time, which make sockets.
 func TestSeccompForks(t *testing.T) {
 	t.Parallel()
 	needSeccomp(t)
-	j := alone(t, seccomp(t, enforced, "sh", "-c", `i=0; while [ $i -lt 3000 ]; do /bin/true || exit; i=$((i+1)); done; exec "$0" pair`, testprogram))
+	const script = `i=0; while [ $i -lt 1500 ]; do /bin/true && "$0" stress -threads 1 -sockets 1 </dev/null || exit; i=$((i+1)); done`
+	j := alone(t, seccomp(t, enforced, "sh", "-c", script, testprogram))
+	assert.Equal(t, strings.Repeat("done\n", 1500), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Empty(t, j.stderr.String())
+}
+
+// Where run itself can open few files, every socket holds the policy all the same.
+func TestSeccompFewFiles(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	cmd := seccomp(t, enforced, testprogram, "stress", "-threads", "10", "-sockets", "200")
+	cmd.Args = append([]string{"sh", "-c", `ulimit -n 24; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	j := alone(t, cmd)
+	assert.Equal(t, "done", j.line(t), "%s", j.stderr.String())
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Empty(t, j.stderr.String())
+}
+
+// A listener that the program inherits has the policy, and so have the connections
+// that it accepts, whatever the program sets.
+func TestSeccompInheritedListener(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	var lc net.ListenConfig
+	lc.KeepAlive = -1
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	require.NoError(t, err)
+	defer file.Close()
+	cmd := seccomp(t, enforced, testprogram, "inherited")
+	cmd.ExtraFiles = []*os.File{file}
+	j := alone(t, cmd)
 	assert.Equal(t, both(enforced, false), j.rest(t))
 	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+}
+
+// The kernel does not ask the filter about sockets that io_uring makes.
+func TestSeccompIOUring(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, seccomp(t, enforced, testprogram, "iouring"))
+	out := j.rest(t)
+	if j.end(t).ExitStatus() != 0 {
+		netlab.Skip(t, fmt.Errorf("%s", j.stderr.String()))
+	}
+	assert.Regexp(t, `^SO_KEEPALIVE 0 TCP_KEEPIDLE \d{3,}\n$`, out)
 }
 
 // Docker's default profile lets all of it pass.
