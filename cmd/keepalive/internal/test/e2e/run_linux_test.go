@@ -742,7 +742,9 @@ func TestRunUser(t *testing.T) {
 
 // The set-user-ID bit and file capabilities make keepalive more than its caller.
 // The program gets none of it.
-func TestRunGainedRights(t *testing.T) {
+func TestRunGainedRights(t *testing.T) { eachMethod(t, testRunGainedRights) }
+
+func testRunGainedRights(t *testing.T, running runner) {
 	t.Parallel()
 	netlab.LookPath(t, "setcap")
 	group := owned(t)
@@ -750,7 +752,7 @@ func TestRunGainedRights(t *testing.T) {
 		"set-user-ID":       {"chmod", "4755"},
 		"file capabilities": {"setcap", "cap_bpf,cap_net_admin,cap_setuid,cap_setgid+ep"},
 	} {
-		gained := filepath.Join(public, name)
+		gained := filepath.Join(public, strings.ReplaceAll(t.Name(), "/", " ")+" "+name)
 		require.NoError(t, exec.Command("cp", keepalivePath, gained).Run())
 		out, err := exec.Command(grant[0], append(grant[1:], gained)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
