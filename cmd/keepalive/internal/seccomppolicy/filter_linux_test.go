@@ -63,7 +63,20 @@ func interpret(t testing.TB, filter []unix.SockFilter, data []byte) uint32 {
 	}
 }
 
-// both architectures, with a policy that names idle and max_rto.
+// The numbers are those of the kernel.
+func TestNative(t *testing.T) {
+	t.Parallel()
+	if native == nil {
+		return
+	}
+	assert.Equal(t, []uint32{
+		unix.SYS_SOCKET, unix.SYS_SETSOCKOPT, unix.SYS_CONNECT, unix.SYS_LISTEN, unix.SYS_SENDTO, unix.SYS_SENDMSG, unix.SYS_SENDMMSG,
+	}, []uint32{
+		native.socket, native.setsockopt, native.connect, native.listen, native.sendto, native.sendmsg, native.sendmmsg,
+	})
+}
+
+// eachABI has a check look at the filters of both architectures, with a policy that names idle and max_rto.
 func eachABI(t *testing.T, p Policy, check func(t *testing.T, a *abi, decide func(arch, nr uint32, args ...uint64) uint32)) {
 	p.config = policy.Config{Idle: time.Minute, MaxRTO: 2 * time.Second}
 	for name, a := range abis {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -561,6 +562,24 @@ func TestSeccompRefused(t *testing.T) {
 	assert.Empty(t, j.rest(t))
 	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
 	assert.Equal(t, "keepalive run: seccomp: operation not permitted: the seccomp filter of a container or a unit is in the way\n", j.stderr.String())
+}
+
+// As the first process of a PID namespace run needs /proc of that.
+func TestSeccompAsFirstProcess(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	needUnshare(t, "-pf", "--mount-proc")
+	first := func(flags ...string) *job {
+		cmd := seccomp(t, "default", "sh", "-c", "kill -TERM $$")
+		cmd.Args = slices.Concat([]string{"unshare"}, flags, cmd.Args)
+		cmd.Path = netlab.LookPath(t, "unshare")
+		return alone(t, cmd)
+	}
+	j := first("-pf", "--mount-proc")
+	assert.Equal(t, 128+int(unix.SIGTERM), j.end(t).ExitStatus(), "%s", j.stderr.String())
+	j = first("-pf")
+	assert.Equal(t, exitFailed, j.end(t).ExitStatus())
+	assert.Contains(t, j.stderr.String(), "/proc is not that of the PID namespace of this process")
 }
 
 // Run is the parent of what the program leaves behind, without a group of its own.
