@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 var policy = keepalive.Config{Idle: 61 * time.Second, Interval: 7 * time.Second, Count: 4, UserTimeout: 81 * time.Second}
 
 var bodies = map[string]func() error{
-	"stress": func() error { return sockstress.Run(16, 3000, 61) },
+	"stress": func() error { return sockstress.Run(16, 1600, 61) },
 	"pair":   pair,
 	"seven":  func() error { os.Exit(7); return nil },
 	"term":   func() error { return unix.Kill(os.Getpid(), unix.SIGTERM) },
