@@ -62,16 +62,19 @@ func (r *runProgram) runInGroup(signals supervise.Signals, cmd *exec.Cmd) (statu
 	}
 	defer own.Close()
 	if err := check(own, r.policy); err != nil {
-		return 0, refusedOr("eBPF is refused", err)
+		return 0, refusedOr(err)
 	}
 	group, err := own.New()
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return 0, refusal{"a control group for eBPF is refused", err}
+	}
 	if err != nil {
-		return 0, refusedOr("a control group for eBPF is refused", err)
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, group.Remove()) }()
 	attachment, err := attachTo(group, r.policy, r.allowMPTCP)
 	if err != nil {
-		return 0, refusedOr("eBPF is refused", err)
+		return 0, refusedOr(err)
 	}
 	defer attachment.Close()
 	if err := cgrouppolicy.SetInherited(r.policy, r.allowMPTCP); err != nil {
@@ -81,9 +84,9 @@ func (r *runProgram) runInGroup(signals supervise.Signals, cmd *exec.Cmd) (statu
 }
 
 // refusedOr returns err, as a refusal where it is a right that is missing.
-func refusedOr(what string, err error) error {
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
-		return refusal{what, err}
+func refusedOr(err error) error {
+	if errors.Is(err, cgrouppolicy.ErrRefused) {
+		return refusal{cgrouppolicy.ErrRefused.Error(), err}
 	}
 	return err
 }

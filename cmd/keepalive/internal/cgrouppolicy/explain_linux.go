@@ -17,6 +17,9 @@ import (
 var errTooMany = errors.New("64 programs of one kind are attached to the cgroup, and the kernel allows no more: " +
 	"end another keepalive attach on it (bpftool cgroup show lists the programs)")
 
+// ErrRefused is that a right is missing for eBPF.
+var ErrRefused = errors.New("eBPF is refused")
+
 // explain says what an error of eBPF comes from, and what to do about it.
 func explain(err error) error {
 	verifier, refused := errors.AsType[*ebpf.VerifierError](err)
@@ -26,7 +29,7 @@ func explain(err error) error {
 	case refused && len(verifier.Log) > 0: // its errno is often EACCES
 		return fmt.Errorf("eBPF: the verifier of this kernel refuses a program, which is a defect of keepalive: %w", verifier)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("eBPF is refused: %w: %s", errno(err), lacking())
+		return fmt.Errorf("%w: %w: %s", ErrRefused, errno(err), lacking())
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("eBPF: %w: it takes a kernel with CONFIG_BPF_SYSCALL", errno(err))
 	}

@@ -40,6 +40,20 @@ func (s *Server) answerConnecting(n *notification) response {
 	return proceed(n)
 }
 
+// CheckAccess returns an error if this process has to get at the sockets of a
+// process with the filter, as before Linux 5.19, and may not.
+func (p *Policy) CheckAccess(pid int) error {
+	if !p.older {
+		return nil
+	}
+	const none = -1 // a number that no descriptor has
+	if _, err := descriptor(uint32(pid), none); err != unix.EBADF {
+		return fmt.Errorf("seccomp: before Linux 5.19 keepalive has to get at the sockets of the program, which is refused: %w: "+
+			"kernel.yama.ptrace_scope above 1 is in the way, or a security module", err)
+	}
+	return nil
+}
+
 // descriptor returns a copy of a descriptor of a thread's process.
 func descriptor(tid uint32, number int) (int, error) {
 	process, err := processOf(tid)

@@ -66,7 +66,7 @@ func startByShim(cmd *exec.Cmd, f *filtered) error {
 	if err != nil {
 		return err
 	}
-	if err := f.converse(ours, program); err != nil {
+	if err := f.converse(ours, cmd.Process.Pid, program); err != nil {
 		cmd.Process.Kill()
 		cmd.Wait()
 		return err
@@ -75,12 +75,12 @@ func startByShim(cmd *exec.Cmd, f *filtered) error {
 }
 
 // converse speaks with the shim until that has become the program.
-func (f *filtered) converse(shim int, program string) error {
+func (f *filtered) converse(shim, pid int, program string) error {
 	if f == nil {
 		if err := send(shim, encode(nil), -1); err != nil {
 			return err
 		}
-	} else if err := f.install(shim); err != nil {
+	} else if err := f.install(shim, pid); err != nil {
 		return err
 	}
 	failed, _, err := receive(shim)
@@ -94,7 +94,7 @@ func (f *filtered) converse(shim int, program string) error {
 }
 
 // install has the shim install the filter, and serves it.
-func (f *filtered) install(shim int) error {
+func (f *filtered) install(shim, pid int) error {
 	if err := send(shim, encode(f.policy.Filter()), -1); err != nil {
 		return err
 	}
@@ -106,6 +106,10 @@ func (f *filtered) install(shim int) error {
 		return errors.New("the process that was to become the program has been killed")
 	case listener < 0:
 		return errors.New(string(failed))
+	}
+	if err := f.policy.CheckAccess(pid); err != nil {
+		unix.Close(listener)
+		return err
 	}
 	if f.server, err = f.policy.Serve(listener, os.Stderr); err != nil {
 		return err
