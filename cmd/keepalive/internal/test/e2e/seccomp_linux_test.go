@@ -441,6 +441,45 @@ func TestSeccompStress(t *testing.T) {
 	assert.Empty(t, j.stderr.String())
 }
 
+// Root of a user namespace has no rights for eBPF.
+func TestSeccompInUserNamespace(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	needUnshare(t, "-Ur")
+	cmd := running(t, enforced, "sh", "-c", `"$0" calls | tail -1; exec "$0" pair`, testprogram)
+	cmd.Args = append([]string{"unshare", "-Ur"}, cmd.Args...)
+	cmd.Path = netlab.LookPath(t, "unshare")
+	j := alone(t, withoutRights(t, cmd))
+	assert.Equal(t, "uid 0\n"+both(enforced, false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Equal(t, refused(t), j.stderr.String())
+}
+
+// While run is stopped, socket(2) waits. However often that happens, no descriptor
+// is wrong.
+func TestSeccompStopped(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, seccomp(t, enforced, testprogram, "stress", "-threads", "8", "-sockets", "8000"))
+	done := make(chan string)
+	go func() {
+		line, _ := j.out.ReadString('\n')
+		done <- line
+	}()
+	for {
+		require.NoError(t, j.Process.Signal(unix.SIGSTOP))
+		time.Sleep(time.Millisecond)
+		require.NoError(t, j.Process.Signal(unix.SIGCONT))
+		select {
+		case line := <-done:
+			assert.Equal(t, "done\n", line, "%s", j.stderr.String())
+			assert.Zero(t, j.end(t), "%s", j.stderr.String())
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
 // A hundred programs at once.
 func TestSeccompCrowd(t *testing.T) {
 	t.Parallel()
