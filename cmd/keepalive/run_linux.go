@@ -79,7 +79,7 @@ run as root.`,
 		},
 	}
 	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
-	c.Flags().StringVar(&r.method, "method", "", "use `ebpf|seccomp`, and nothing else")
+	c.Flags().StringVar(&r.method, "method", "", "use the `METHOD` ebpf or seccomp alone (default: the first that is allowed)")
 	c.Flags().BoolVar(&r.quiet, "quiet", false, "do not say that seccomp is used because eBPF is refused")
 	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, with its groups")
 	return c
