@@ -126,11 +126,12 @@ func lowerAmbient(capabilities ...uintptr) error {
 // is the first one of a PID namespace or a subreaper. It returns once there is no
 // child.
 func reap(p *os.Process, ended chan<- syscall.WaitStatus) {
-	for {
+	for running := true; ; {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
 		switch {
-		case pid == p.Pid:
+		case pid == p.Pid && running: // an orphan may have its number later
+			running = false
 			ended <- status
 		case err != nil && err != unix.EINTR:
 			return
