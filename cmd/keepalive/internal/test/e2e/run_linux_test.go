@@ -740,7 +740,10 @@ func TestRunUser(t *testing.T) {
 
 // The set-user-ID bit and file capabilities make keepalive more than its caller.
 // The program gets none of it.
-func TestRunGainedRights(t *testing.T) { eachMethod(t, testRunGainedRights) }
+func TestRunGainedRights(t *testing.T) {
+	cgrouptest.NeedMount(t)
+	eachMethod(t, testRunGainedRights)
+}
 
 func testRunGainedRights(t *testing.T, running runner) {
 	t.Parallel()

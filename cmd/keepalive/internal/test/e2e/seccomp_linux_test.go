@@ -407,13 +407,11 @@ func TestSeccompForeign(t *testing.T) {
 func TestSeccompKilled(t *testing.T) {
 	t.Parallel()
 	needSeccomp(t)
-	j := alone(t, hearing(seccomp(t, enforced, "sh", "-c", `trap "echo got it" TERM; echo $$; read line; "$0" pair; echo $?`, testprogram)))
-	j.line(t)
+	const script = `trap "echo got it; got=1" TERM; echo ready; while [ -z "$got" ]; do sleep 0.1; done; "$0" pair; echo $?`
+	j := alone(t, hearing(seccomp(t, enforced, "sh", "-c", script, testprogram)))
+	require.Equal(t, "ready", j.line(t))
 	require.NoError(t, j.Process.Kill())
-	j.Process.Wait()
-	_, err := io.WriteString(j.in, "\n")
-	require.NoError(t, err)
-	assert.Regexp(t, `^(got it\n)+1\n$`, j.rest(t)) // from each of run's threads that ends as the last one
+	assert.Regexp(t, `^(got it\n)+1\n$`, j.rest(t)) // once for each thread of run that becomes its parent and ends
 	assert.Contains(t, j.stderr.String(), "socket: function not implemented")
 
 	j = alone(t, hearing(seccomp(t, enforced, testprogram, "signals", "1")))
