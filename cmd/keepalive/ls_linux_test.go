@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/endpoints"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -350,8 +351,8 @@ func TestParseEndpoint(t *testing.T) {
 		"[2001:db8::/129]:80":   "error",
 		"2001:db8::/32:80:nope": "error",
 	} {
-		e, err := parseEndpoint(text)
-		got := fmt.Sprint(e.prefix, strings.TrimSuffix("%"+e.zone, "%"), " ", e.port)
+		e, err := endpoints.Parse(text)
+		got := fmt.Sprint(e.Prefix, strings.TrimSuffix("%"+e.Zone, "%"), " ", e.Port)
 		if err != nil {
 			got = "error"
 		}

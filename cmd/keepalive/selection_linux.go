@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/endpoints"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
 
@@ -24,7 +23,7 @@ type selection struct {
 	cgroups       []string
 	units         []string
 	netns         namespaces
-	local, remote endpoints
+	local, remote endpoints.List
 	listen        bool
 	suspect       bool
 	hang          limit
@@ -72,7 +71,7 @@ func (s *selection) hangs() bool { return s.hang.set || s.hangInFlight.set }
 
 func (s *selection) has(socket *sockets.Socket) bool {
 	return s.hasHolder(socket.Holders) && s.netns.has(socket.NetNS) &&
-		s.local.has(socket.Local) && s.remote.has(socket.Remote) &&
+		s.local.Has(socket.Local) && s.remote.Has(socket.Remote) &&
 		(!s.listen || socket.State == sockets.Listen) &&
 		(!s.suspect || socket.Status.Suspect()) &&
 		(!s.hangs() || s.hasHang(socket))
@@ -150,7 +149,7 @@ func (s *selection) unseen(f *sockets.Found) sockets.Unseen {
 		return u.NetNS != 0 && !s.netns.has(u.NetNS)
 	})
 	u.Connections = slices.DeleteFunc(u.Connections, func(c sockets.Connection) bool {
-		return s.listen || !s.netns.has(c.NetNS) || !s.local.has(c.Local) || !s.remote.has(c.Remote)
+		return s.listen || !s.netns.has(c.NetNS) || !s.local.Has(c.Local) || !s.remote.Has(c.Remote)
 	})
 	return u
 }
@@ -209,97 +208,4 @@ func (l *limit) Set(s string) error {
 	}
 	*l = limit{d, true}
 	return nil
-}
-
-// endpoints selects a socket that one of them matches, or every socket if empty.
-type endpoints []endpoint
-
-// An endpoint is a set of addresses and a port.
-type endpoint struct {
-	prefix netip.Prefix // every address if invalid
-	zone   string       // every interface if empty, and for an address of unknown zone
-	port   uint16       // every port if 0
-}
-
-func (e endpoints) has(addr netip.AddrPort) bool {
-	return len(e) == 0 || slices.ContainsFunc(e, func(e endpoint) bool {
-		return addr.IsValid() && (e.port == 0 || e.port == addr.Port()) &&
-			(e.zone == "" || addr.Addr().Zone() == "" || e.zone == addr.Addr().Zone()) &&
-			(!e.prefix.IsValid() || e.prefix.Contains(addr.Addr().WithZone("")))
-	})
-}
-
-func (e *endpoints) Type() string { return "endpoint" }
-
-func (e *endpoints) String() string { return "" }
-
-func (e *endpoints) Set(s string) error {
-	parsed, err := parseEndpoint(s)
-	if err == nil {
-		*e = append(*e, parsed)
-	}
-	return err
-}
-
-func parseEndpoint(s string) (e endpoint, err error) {
-	host, port := splitEndpoint(s)
-	if port != "" {
-		n, err := strconv.ParseUint(port[1:], 10, 16)
-		if err != nil || n == 0 {
-			return e, fmt.Errorf("port %q is no number from 1 to 65535", port[1:])
-		}
-		e.port = uint16(n)
-		if host == "" {
-			return e, nil
-		}
-	}
-	if strings.Contains(host, "/") {
-		e.prefix, err = parsePrefix(host)
-		return e, err
-	}
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return e, fmt.Errorf("%q is no address, want one such as 10.0.0.0/8:5432, [2001:db8::/32]:443 or :5432", host)
-	}
-	e.zone = addr.Zone()
-	addr = addr.WithZone("")
-	if e.zone != "" && !addr.IsLinkLocalUnicast() {
-		return e, fmt.Errorf("%q has a zone, which only a link-local address such as fe80::1%%eth0 can have", host)
-	}
-	if _, err := strconv.Atoi(e.zone); err == nil {
-		return e, fmt.Errorf("%q has the index of an interface, want its name, such as fe80::1%%eth0", host)
-	}
-	addr = addr.Unmap()
-	e.prefix = netip.PrefixFrom(addr, addr.BitLen())
-	return e, nil
-}
-
-// parsePrefix parses a CIDR. That of IPv4-mapped IPv6 addresses is one of IPv4,
-// as the sockets are shown.
-func parsePrefix(s string) (netip.Prefix, error) {
-	const mapped = 96 // bits of ::ffff:0:0/96
-	p, err := netip.ParsePrefix(s)
-	switch {
-	case strings.Contains(s, "%"):
-		return p, fmt.Errorf("%q has a zone, which a CIDR can't have: want an address such as fe80::1%%eth0", s)
-	case err != nil:
-		return p, fmt.Errorf("%q is no CIDR, want one such as 10.0.0.0/8", s)
-	case !p.Addr().Is4In6():
-		return p.Masked(), nil
-	case p.Bits() < mapped:
-		return p, fmt.Errorf("%q is of IPv4-mapped addresses, want at least /%d, or 0.0.0.0/0 for IPv4 and ::/0 for IPv6", s, mapped)
-	}
-	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped).Masked(), nil
-}
-
-// splitEndpoint splits the port off, with its colon. IPv6 has brackets then,
-// around the address or the CIDR.
-func splitEndpoint(s string) (host, port string) {
-	end := strings.LastIndexByte(s, ']') + 1
-	i := strings.LastIndexByte(s[end:], ':')
-	if i < 0 || end == 0 && strings.Count(s, ":") > 1 {
-		i = len(s) - end
-	}
-	host, port = s[:end+i], s[end+i:]
-	return strings.NewReplacer("[", "", "]", "").Replace(host), port
 }
