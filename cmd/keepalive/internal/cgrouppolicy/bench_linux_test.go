@@ -1,10 +1,13 @@
 package cgrouppolicy_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/rules"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/test/benchpair"
 	"golang.org/x/sys/unix"
@@ -34,10 +37,46 @@ func BenchmarkConnection(b *testing.B) {
 	)
 }
 
+// The same connection in a group with a thousand rules, of which the last one matches,
+// and with that one alone.
+func BenchmarkRules(b *testing.B) {
+	var rows []cgrouppolicy.Row
+	for i := range cgrouppolicy.MaxRows - 1 {
+		other := row(usual, rules.Set)
+		other.Remote.Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 32)
+		rows = append(rows, other)
+	}
+	benchpair.Benchmark(b,
+		connecting(b, "thousand", ruled(b, append(rows, ofLoopback())...), false),
+		connecting(b, "one", ruled(b, ofLoopback()), false),
+	)
+}
+
+// The same with one rule, and without.
+func BenchmarkRule(b *testing.B) {
+	benchpair.Benchmark(b,
+		connecting(b, "rule", ruled(b, ofLoopback()), false),
+		connecting(b, "without", group(b, nil), false),
+	)
+}
+
+func ofLoopback() cgrouppolicy.Row {
+	rule := row(usual, rules.Set)
+	rule.Remote.Prefix = netip.MustParsePrefix("127.0.0.0/8")
+	return rule
+}
+
+func ruled(b *testing.B, rows ...cgrouppolicy.Row) *cgrouptest.Sockets {
+	g := cgrouptest.New(b)
+	s := cgrouptest.NewSockets(b, g)
+	hold(b, g, rows...)
+	return s
+}
+
 // One setsockopt of an option of the policy, on an open connection.
 func BenchmarkSetsockopt(b *testing.B) {
-	with, without := group(b, &usual), group(b, nil)
-	benchpair.Benchmark(b, setting(b, "policy", with), setting(b, "without", without))
+	with, without, rule := group(b, &usual), group(b, nil), ruled(b, row(usual, rules.Set))
+	benchpair.Benchmark(b, setting(b, "policy", with), setting(b, "rule", rule), setting(b, "without", without))
 }
 
 // group returns a maker of sockets in a group of its own, with a policy or

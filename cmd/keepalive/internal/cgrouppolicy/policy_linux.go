@@ -2,8 +2,8 @@
 // policy by eBPF, whatever the programs that own them set.
 //
 // It takes Linux 5.9, and CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, of the
-// initial user namespace. Nothing is pinned: what Attach attaches is gone with
-// the process at the latest.
+// initial user namespace. What Attach attaches is gone with the process at the
+// latest. [Rules] for a machine take Linux 6.1 and BTF, and can be pinned.
 package cgrouppolicy
 
 import (
@@ -17,12 +17,15 @@ import (
 )
 
 // An Attachment is a policy that is in force.
-type Attachment struct{ links []*link.RawLink }
+type Attachment struct{ links []link.Link }
 
 // Attach puts the policy in force for the sockets of a group and of those below
 // it: for each connection once it is established, and for each option that the
 // policy names whenever a program sets it. Fields of c that are zero are left to
 // the programs, and so is what connections have that are established already.
+//
+// It is one of [Rules], for one group. There is nothing to choose and nothing to
+// store, so the values are in the programs, and Linux 5.9 can run them.
 //
 // Without mptcp the group can make no MPTCP sockets.
 func Attach(group *os.File, c keepalive.Config, mptcp bool) (*Attachment, error) {
@@ -49,10 +52,7 @@ func (a *Attachment) attach(group *os.File, spec *ebpf.ProgramSpec) error {
 		return err
 	}
 	defer program.Close() // the link holds it
-	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(group.Fd()), Program: program, Attach: spec.AttachType})
-	if errors.Is(err, unix.E2BIG) {
-		return errTooMany
-	}
+	l, err := attachLink(group, program, spec)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,20 @@ func (a *Attachment) attach(group *os.File, spec *ebpf.ProgramSpec) error {
 	return nil
 }
 
-// Close ends it. Connections keep what they have.
+func attachLink(group *os.File, program *ebpf.Program, spec *ebpf.ProgramSpec) (*link.RawLink, error) {
+	l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(group.Fd()), Program: program, Attach: spec.AttachType})
+	if errors.Is(err, unix.E2BIG) {
+		return nil, errTooMany
+	}
+	return l, err
+}
+
+// Close ends it. Connections keep what they have. A process that another goroutine is
+// starting has copies of descriptors for a moment, so it does not suffice to close them.
 func (a *Attachment) Close() error {
 	var errs []error
 	for _, l := range a.links {
-		errs = append(errs, l.Close())
+		errs = append(errs, l.Detach(), l.Close())
 	}
 	return errors.Join(errs...)
 }
