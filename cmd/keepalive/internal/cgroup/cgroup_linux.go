@@ -62,6 +62,9 @@ func (g *Group) Path() string { return g.path }
 // Directory opens the group's directory.
 func (g *Group) Directory() (*os.File, error) { return g.dir.Open(".") }
 
+// DirectoryName returns a path of the group's directory.
+func (g *Group) DirectoryName() string { return g.dir.Name() }
+
 // Close closes the group's directory.
 func (g *Group) Close() error { return g.dir.Close() }
 
@@ -73,14 +76,29 @@ func (g *Group) Processes() ([]int, error) {
 		if errors.Is(err, unix.EOPNOTSUPP) { // a threaded group: the one above lists its processes
 			return nil
 		}
-		for field := range bytes.FieldsSeq(text) {
-			if pid, err := strconv.Atoi(string(field)); err == nil && pid != 0 { // 0 is one of another pid namespace
-				pids = append(pids, pid)
-			}
-		}
+		pids = append(pids, pidsIn(text)...)
 		return err
 	})
 	return pids, err
+}
+
+// ProcessesOf returns the processes of a group by its path below g, without those of
+// groups below it.
+func (g *Group) ProcessesOf(group string) ([]int, error) {
+	text, err := g.dir.ReadFile(path.Join(".", group, "cgroup.procs"))
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	return pidsIn(text), err
+}
+
+func pidsIn(text []byte) (pids []int) {
+	for field := range bytes.FieldsSeq(text) {
+		if pid, err := strconv.Atoi(string(field)); err == nil && pid != 0 { // 0 is one of another pid namespace
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // walk calls f for the group's directory and for each one below it, parents
@@ -99,6 +117,9 @@ func (g *Group) walk(f func(dir string) error) error {
 		return err
 	})
 }
+
+// IsGone reports whether err says that a group has been removed.
+func IsGone(err error) bool { return isGone(err) }
 
 // isGone reports whether err says that the group has been removed.
 func isGone(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) }

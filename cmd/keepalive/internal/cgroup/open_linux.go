@@ -138,6 +138,19 @@ func Open(path string) (*Group, error) {
 	return g, nil
 }
 
+// OpenTop returns the group of a directory of cgroup v2, which may be the root.
+func OpenTop(dir string) (*Group, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return nil, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	if stat.Type != unix.CGROUP2_SUPER_MAGIC {
+		return nil, fmt.Errorf("%s is no directory of cgroup v2", dir)
+	}
+	root, err := os.OpenRoot(dir)
+	return &Group{path: dir, dir: root}, err
+}
+
 func open(name string) (*Group, error) {
 	var stat unix.Statfs_t
 	noFile := unix.Statfs(name, &stat)

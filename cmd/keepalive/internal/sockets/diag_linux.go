@@ -18,7 +18,8 @@ const (
 	diagMsgSize     = 72 // struct inet_diag_msg
 )
 
-// A diagSocket is a struct inet_diag_msg: what sock_diag(7) has about a socket.
+// A diagSocket is a struct inet_diag_msg, and attributes: what sock_diag(7) has about
+// a socket.
 type diagSocket []byte
 
 func (c diagSocket) state() State { return State(c[1]) }
@@ -31,6 +32,22 @@ func (c diagSocket) inode() uint32 { return binary.NativeEndian.Uint32(c[68:]) }
 
 func (c diagSocket) local() netip.AddrPort  { return c.address(8, 4) }
 func (c diagSocket) remote() netip.AddrPort { return c.address(24, 6) }
+
+// group returns the id of the control group, 0 before Linux 5.8.
+func (c diagSocket) group() uint64 {
+	const inetDiagCgroupID = 21 // INET_DIAG_CGROUP_ID
+	for rest := c[diagMsgSize:]; len(rest) >= unix.SizeofNlAttr; {
+		size := int(binary.NativeEndian.Uint16(rest))
+		if size < unix.SizeofNlAttr || size > len(rest) {
+			break
+		}
+		if binary.NativeEndian.Uint16(rest[2:]) == inetDiagCgroupID && size >= unix.SizeofNlAttr+8 {
+			return binary.NativeEndian.Uint64(rest[unix.SizeofNlAttr:])
+		}
+		rest = rest[min((size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1), len(rest)):]
+	}
+	return 0
+}
 
 func (c diagSocket) address(address, port int) netip.AddrPort {
 	ip := netip.AddrFrom4([4]byte(c[address:]))
@@ -92,7 +109,7 @@ func visitMessages(messages []byte, visit func(diagSocket)) (more bool, err erro
 			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(payload)))
 			return false, os.NewSyscallError("NETLINK_SOCK_DIAG", errno)
 		case (kind == diagGetSock || kind == diagByFamily) && len(payload) >= diagMsgSize:
-			visit(payload[:diagMsgSize])
+			visit(payload)
 		}
 		messages = messages[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(messages)):]
 	}

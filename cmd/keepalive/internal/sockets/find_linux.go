@@ -110,6 +110,20 @@ func Find(reading Reading) (*Found, error) {
 	return f, nil
 }
 
+// FindIn lists the sockets of some processes. For a few it takes less time than Find,
+// and the caller need not see others.
+func FindIn(pids []int) (*Found, error) {
+	if err := checkProc("/proc"); err != nil {
+		return nil, err
+	}
+	f := &Found{namespaces: newNamespaces(), source: descriptors{only: pids}, fallback: errFew, census: newCensus(nil, nil)}
+	if err := f.list(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // list lists the sockets of processes.
 func (f *Found) list() error {
 	f.refs, f.tables, f.refusals = f.refs[:0], nil, nil

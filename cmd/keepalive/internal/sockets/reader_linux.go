@@ -77,6 +77,18 @@ func (r *Reader) Read(i int, visit func(*Socket)) {
 	visit(&s)
 }
 
+// Open calls visit with a descriptor of socket i, which is open meanwhile. It returns
+// false where that is gone or can't be opened, which [Found.Refusals] has.
+func (r *Reader) Open(i int, visit func(fd int)) bool {
+	fd := r.duplicate(r.found.refsOf(r.found.refs[i].inode))
+	if fd < 0 {
+		return false
+	}
+	defer unix.Close(fd)
+	visit(fd)
+	return true
+}
+
 // timer returns the timer of a socket, which may be as old as the Reader's Found
 // if that is good enough.
 func (r *Reader) timer(s *Socket, inode uint32) Timer {

@@ -29,6 +29,7 @@ type record struct {
 	device                     uint32 // that it is bound to, an index
 	backoff, probes            uint8
 	retransmits, retriesSysctl uint8
+	group                      uint64 // the id of the control group, 0 where the kernel has none
 }
 
 // isComplete reports whether the record has all of a [Socket]. A link-local address
@@ -44,7 +45,7 @@ func (r *record) isLinkLocal(addr [16]byte) bool {
 // fill writes what the record has into a Socket.
 func (r *record) fill(s *Socket, hz uint64) {
 	s.State = State(r.state)
-	s.Cookie, s.device = r.cookie, r.device
+	s.Cookie, s.device, s.Group = r.cookie, r.device, r.group
 	s.NetNS = uint64(r.netns)
 	s.Local = r.endpoint(r.local, r.localPort)
 	if s.State != closed && r.remotePort != [2]byte{} { // as getpeername(2) has it

@@ -19,6 +19,7 @@ type Socket struct {
 	MPTCP         bool
 	NetNS         uint64 // inode of the network namespace, 0 where that can't be read
 	Cookie        uint64 // the number that the kernel gives a socket, and no other one
+	Group         uint64 // the inode of its control group, 0 where that is unknown
 
 	Config keepalive.Config
 	Status keepalive.Status // zero unless the state is synchronized

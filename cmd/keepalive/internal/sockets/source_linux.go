@@ -54,7 +54,11 @@ type source interface {
 }
 
 // descriptors is the source of [ByDescriptor].
-type descriptors struct{}
+type descriptors struct {
+	only []int // processes, nil for all
+}
+
+var errFew = errors.New("few processes are asked for")
 
 func (descriptors) close() {}
 

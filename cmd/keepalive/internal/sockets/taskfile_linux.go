@@ -205,6 +205,14 @@ func tcpInstructions(k *kernelfields.Finder) asm.Instructions {
 	} {
 		p = append(p, k.Load(asm.R1, tcpReg, f.structure, f.path), store(asm.R1, f.offset, f.size))
 	}
+	if k.Has("sock", "sk_cgrp_data.cgroup") {
+		p = append(p,
+			k.Load(asm.R1, tcpReg, "sock", "sk_cgrp_data.cgroup"),
+			k.Load(asm.R1, asm.R1, "cgroup", "kn"),
+			k.Load(asm.R1, asm.R1, "kernfs_node", "id"),
+			store(asm.R1, unsafe.Offsetof(record{}.group), asm.DWord),
+		)
+	}
 	keepOpen := k.Enum("sock_flags", "SOCK_KEEPOPEN")
 	p = append(p,
 		asm.FnJiffies64.Call(),

@@ -99,7 +99,7 @@ func laterThan(u Unnoticed, left time.Duration) time.Duration {
 	return left
 }
 
-// readTimer asks for the timer of an open socket.
+// readTimer asks for the timer of an open socket, and for its group.
 func (s *Socket) readTimer() Timer {
 	if s.State == Listen || s.State == closed {
 		return Timer{Kind: NoTimer}
@@ -111,7 +111,7 @@ func (s *Socket) readTimer() Timer {
 	s.namespace.do(func() error {
 		return lookUp(s.diagID(), func(c diagSocket) {
 			if c.cookie() == s.Cookie {
-				t = c.timer()
+				t, s.Group = c.timer(), c.group()
 			}
 		})
 	})

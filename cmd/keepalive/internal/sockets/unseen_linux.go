@@ -65,6 +65,9 @@ type count struct {
 
 func newCensus(known *namespaces, pids []int) *census {
 	c := &census{of: make(map[int]*namespace), counts: make(map[*namespace]*count)}
+	if known == nil {
+		return c
+	}
 	c.add(known.own)
 	for _, pid := range pids {
 		if n := known.ofProcess(pid); n != nil {

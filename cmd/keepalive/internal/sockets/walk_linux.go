@@ -37,8 +37,11 @@ func numbersIn(dir string) (numbers []int, err error) {
 }
 
 // list implements [source].
-func (descriptors) list(f *Found) error {
-	pids, err := processes()
+func (d descriptors) list(f *Found) (err error) {
+	pids := d.only
+	if pids == nil {
+		pids, err = processes()
+	}
 	for _, pid := range pids {
 		if err := f.add(pid); err != nil && !isGone(err) {
 			f.refusals = append(f.refusals, explain(pid, err))
