@@ -6,7 +6,7 @@ func groups() []commandGroup {
 	return []commandGroup{
 		{"See", []*cobra.Command{newLs(), newDefaults()}},
 		{"Change", []*cobra.Command{newSet(), newKill()}},
-		{"Hold", []*cobra.Command{newRun(), newAttach()}},
+		{"Hold", []*cobra.Command{newRun(), newAttach(), newApply()}},
 		{"Choose", []*cobra.Command{newPlan(), newProbe()}},
 	}
 }

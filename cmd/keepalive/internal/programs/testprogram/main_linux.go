@@ -16,6 +16,7 @@
 //	testprogram udp                     a UDP socket
 //	testprogram x32                     what socket(2) of x32 returns
 //	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
+//	testprogram storm POLICY...         many connections for each line, and those of them that hold none of the policies
 //	testprogram read ADDRESS            what a server says, until it says no more
 package main
 
@@ -70,6 +71,7 @@ var programs = map[string]func() error{
 	"x32":       x32,
 	"cost":      cost,
 	"read":      read,
+	"storm":     storm,
 }
 
 // ends are those of a connection.

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
@@ -177,6 +178,12 @@ type process struct {
 // startOn starts a process, below under unless that is empty.
 func startOn(t *testing.T, host *netlab.Host, under []string, attributes *syscall.SysProcAttr, argv ...string) *process {
 	t.Helper()
+	return startOnIn(t, host, cgrouptest.New(t), under, attributes, argv...)
+}
+
+// startOnIn does so in a group.
+func startOnIn(t *testing.T, host *netlab.Host, group *cgroup.Group, under []string, attributes *syscall.SysProcAttr, argv ...string) *process {
+	t.Helper()
 	if attributes == nil {
 		attributes = new(syscall.SysProcAttr)
 	}
@@ -185,7 +192,7 @@ func startOn(t *testing.T, host *netlab.Host, under []string, attributes *syscal
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "LC_ALL=C")
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second
-	attributes.UseCgroupFD, attributes.CgroupFD = true, int(cgrouptest.Directory(t, cgrouptest.New(t)).Fd())
+	attributes.UseCgroupFD, attributes.CgroupFD = true, int(cgrouptest.Directory(t, group).Fd())
 	cmd.SysProcAttr = attributes
 	p := &process{ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.out, &p.stderr
@@ -404,10 +411,16 @@ func (p *postgres) path(name string) string { return filepath.Join(p.bin, name) 
 // serve starts a primary.
 func (p *postgres) serve(t *testing.T, host *netlab.Host) {
 	t.Helper()
+	p.serveIn(t, host, cgrouptest.New(t))
+}
+
+// serveIn does so in a group.
+func (p *postgres) serveIn(t *testing.T, host *netlab.Host, group *cgroup.Group) {
+	t.Helper()
 	data := filepath.Join(p.dir, "data")
 	runOn(t, host, p.account, p.path("initdb"), "--pgdata", data, "--auth=trust", "--no-sync", "--locale=C")
 	require.NoError(t, os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte("local all,replication all trust\nhost all,replication all all trust\n"), 0o600))
-	server := startOn(t, host, nil, &syscall.SysProcAttr{Credential: p.account}, p.path("postgres"), "-D", data, "-h", host.IPv4, "-k", p.dir, "-F",
+	server := startOnIn(t, host, group, nil, &syscall.SysProcAttr{Credential: p.account}, p.path("postgres"), "-D", data, "-h", host.IPv4, "-k", p.dir, "-F",
 		"-c", "wal_sender_timeout=0", "-c", "autovacuum=off", "-c", "dynamic_shared_memory_type=mmap", "-c", "tcp_keepalives_idle=7200")
 	require.True(t, says(&server.stderr, "ready to accept connections", 3*time.Minute), server.stderr.String())
 }
@@ -510,13 +523,19 @@ func TestRunReplicaAcrossFirewall(t *testing.T) {
 
 func startReplica(t *testing.T, host *netlab.Host, pg *postgres, under []string, dir, primary string) *process {
 	t.Helper()
+	return startReplicaIn(t, host, cgrouptest.New(t), pg, under, dir, primary)
+}
+
+// startReplicaIn does so in a group.
+func startReplicaIn(t *testing.T, host *netlab.Host, group *cgroup.Group, pg *postgres, under []string, dir, primary string) *process {
+	t.Helper()
 	var attributes syscall.SysProcAttr
 	if under == nil {
 		attributes.Credential = pg.account
 	} else {
 		under = append(append(under[:2:2], "--user=postgres"), under[2:]...)
 	}
-	return startOn(t, host, under, &attributes, pg.path("postgres"), "-D", dir, "-h", "", "-k", dir, "-F", "-c", "primary_conninfo="+primary,
+	return startOnIn(t, host, group, under, &attributes, pg.path("postgres"), "-D", dir, "-h", "", "-k", dir, "-F", "-c", "primary_conninfo="+primary,
 		"-c", "wal_receiver_timeout=0", "-c", "wal_receiver_status_interval=0", "-c", "wal_retrieve_retry_interval=1s",
 		"-c", "dynamic_shared_memory_type=mmap")
 }
