@@ -4,7 +4,7 @@ import "github.com/spf13/cobra"
 
 func groups() []commandGroup {
 	return []commandGroup{
-		{"See", []*cobra.Command{newLs(), newDefaults()}},
+		{"See", []*cobra.Command{newLs(), newLosses(), newDefaults()}},
 		{"Change", []*cobra.Command{newSet(), newKill()}},
 		{"Hold", []*cobra.Command{newRun(), newAttach(), newApply()}},
 		{"Choose", []*cobra.Command{newPlan(), newProbe()}},

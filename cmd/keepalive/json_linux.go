@@ -68,19 +68,12 @@ func appendSocket(line []byte, s *sockets.Socket) []byte {
 	line = append(line, `,"remote":`...)
 	line = appendEndpoint(line, s.Remote, s.Remote.IsValid())
 	line = append(line, `,"netns":`...)
-	if s.NetNS == 0 {
-		line = append(line, null...)
-	} else {
-		line = strconv.AppendUint(line, s.NetNS, 10)
-	}
+	line = appendInode(line, s.NetNS)
 	line = append(line, `,"mptcp":`...)
 	line = strconv.AppendBool(line, s.MPTCP)
 	line = append(line, ',')
 	line = appendPolicy(line, s.Config)
-	line = append(line, `,"unnoticed_idle":`...)
-	line = appendSeconds(line, s.Idle.For, !s.Idle.Never && !s.Idle.NoPeer)
-	line = append(line, `,"unnoticed_in_flight":`...)
-	line = appendSeconds(line, s.InFlight.For, s.InFlight.Known && !s.InFlight.NoPeer)
+	line = appendUnnoticed(line, s)
 	line = append(line, `,"timer":`...)
 	if s.Timer.Kind == sockets.UnknownTimer {
 		line = append(line, null...)
@@ -105,6 +98,13 @@ func appendPolicy(line []byte, c keepalive.Config) []byte {
 		line = appendValue(line, o, o.Held(policy.Config(c)))
 	}
 	return line
+}
+
+func appendUnnoticed(line []byte, s *sockets.Socket) []byte {
+	line = append(line, `,"unnoticed_idle":`...)
+	line = appendSeconds(line, s.Idle.For, !s.Idle.Never && !s.Idle.NoPeer)
+	line = append(line, `,"unnoticed_in_flight":`...)
+	return appendSeconds(line, s.InFlight.For, s.InFlight.Known && !s.InFlight.NoPeer)
 }
 
 func appendStatus(line []byte, status keepalive.Status) []byte {
@@ -135,7 +135,11 @@ func appendProcesses(line []byte, holders []sockets.Holder) []byte {
 		line = append(line, `,"command":`...)
 		line = appendString(line, h.Command)
 		line = append(line, `,"fd":`...)
-		line = strconv.AppendInt(line, int64(h.FD), 10)
+		if h.FD < 0 {
+			line = append(line, null...)
+		} else {
+			line = strconv.AppendInt(line, int64(h.FD), 10)
+		}
 		line = append(line, '}')
 	}
 	return append(line, ']')
@@ -149,6 +153,13 @@ func appendEndpoint(line []byte, endpoint netip.AddrPort, there bool) []byte {
 		return appendString(line, endpoint.String())
 	}
 	return append(endpoint.AppendTo(append(line, '"')), '"')
+}
+
+func appendInode(line []byte, inode uint64) []byte {
+	if inode == 0 {
+		return append(line, null...)
+	}
+	return strconv.AppendUint(line, inode, 10)
 }
 
 func appendString(line []byte, s string) []byte {

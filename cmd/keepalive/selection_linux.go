@@ -40,6 +40,16 @@ func (s *selection) addFlags(c *cobra.Command) {
 
 // addConnectionFlags defines those that select connections.
 func (s *selection) addConnectionFlags(c *cobra.Command) {
+	s.addPlaceFlags(c)
+	flags := c.Flags()
+	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
+	flags.Var(&s.hang, "hang", "connections whose UNNOTICED exceeds `LIMIT`")
+	flags.Var(&s.hangInFlight, "hang-in-flight", "connections whose IN FLIGHT exceeds `LIMIT`")
+	c.SetFlagErrorFunc(limitMissing)
+}
+
+// addPlaceFlags defines those that select by process and address.
+func (s *selection) addPlaceFlags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.IntSliceVar(&s.pids, "pid", nil, "sockets of the process `PID`")
 	flags.StringArrayVar(&s.commands, "command", nil, "sockets of programs called `NAME` in /proc/PID/comm")
@@ -48,10 +58,6 @@ func (s *selection) addConnectionFlags(c *cobra.Command) {
 	flags.StringArrayVar(&s.cgroups, "cgroup", nil, "sockets of the control group `PATH`")
 	flags.StringArrayVar(&s.units, "unit", nil, "sockets of the systemd unit `NAME`")
 	flags.Var(&s.netns, "netns", "sockets of the network namespace `NS`")
-	flags.BoolVar(&s.suspect, "suspect", false, "connections whose peer has stopped answering")
-	flags.Var(&s.hang, "hang", "connections whose UNNOTICED exceeds `LIMIT`")
-	flags.Var(&s.hangInFlight, "hang-in-flight", "connections whose IN FLIGHT exceeds `LIMIT`")
-	c.SetFlagErrorFunc(limitMissing)
 }
 
 // limitMissing tells what a limit looks like where there is none.

@@ -102,6 +102,16 @@ func (f *Finder) Function(name string) uint32 {
 	return id
 }
 
+// Tracepoint returns the id of the type of a tracepoint, which a program is attached
+// to.
+func (f *Finder) Tracepoint(name string) uint32 {
+	id, ok := f.types.find(kindTypedef, "btf_trace_"+name)
+	if !ok {
+		f.fail(fmt.Errorf("the kernel has no tracepoint %s", name))
+	}
+	return id
+}
+
 func (f *Finder) fail(err error) {
 	if f.err == nil {
 		f.err = err

@@ -26,14 +26,7 @@ type bpfIterator struct{ link int }
 // newBPFIterator loads a program, whose instructions were made with a Finder. Over is
 // "task_file" or "tcp". Close what it returns.
 func newBPFIterator(k *kernelfields.Finder, over string, instructions asm.Instructions) (*bpfIterator, error) {
-	if strconv.IntSize != 64 {
-		return nil, errors.New("a program of 32 bits, which has other pointers than the kernel may have")
-	}
-	function := k.Function("bpf_iter_" + over)
-	if err := k.Err(); err != nil {
-		return nil, err
-	}
-	program, err := loadProgram(instructions, function)
+	program, err := loadProgram(k, instructions, unix.BPF_TRACE_ITER, k.Function("bpf_iter_"+over))
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +100,15 @@ type loadAttr struct {
 	lineInfos, function   uint32
 }
 
-// loadProgram loads a program that is attached to a function of the kernel.
-func loadProgram(instructions asm.Instructions, function uint32) (fd int, err error) {
+// loadProgram loads a program, whose instructions were made with a Finder. It is to be
+// attached to a function or tracepoint, which has an id.
+func loadProgram(k *kernelfields.Finder, instructions asm.Instructions, attachType, id uint32) (fd int, err error) {
+	if strconv.IntSize != 64 {
+		return -1, errors.New("a program of 32 bits, which has other pointers than the kernel may have")
+	}
+	if err := k.Err(); err != nil {
+		return -1, err
+	}
 	var code bytes.Buffer
 	order := binary.ByteOrder(binary.BigEndian) // package asm does not know binary.NativeEndian
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
@@ -119,11 +119,11 @@ func loadProgram(instructions asm.Instructions, function uint32) (fd int, err er
 	}
 	license := append([]byte("GPL"), 0) // for the helpers
 	attr := loadAttr{
-		programType: unix.BPF_PROG_TYPE_TRACING, attachType: unix.BPF_TRACE_ITER, function: function,
+		programType: unix.BPF_PROG_TYPE_TRACING, attachType: attachType, function: id,
 		count: uint32(code.Len() / asm.InstructionSize), instructions: unsafe.Pointer(&code.Bytes()[0]),
 		license: unsafe.Pointer(&license[0]),
 	}
-	copy(attr.name[:], "keepalive_ls")
+	copy(attr.name[:], "keepalive")
 	fd, err = bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	if err == nil || err == unix.EPERM {
 		return fd, os.NewSyscallError("bpf BPF_PROG_LOAD", err)

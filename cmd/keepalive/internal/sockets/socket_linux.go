@@ -57,6 +57,7 @@ const (
 	synSent     State = 2
 	synReceived State = 3
 	closed      State = 7
+	closeWait   State = 8
 	Listen      State = 10
 	newSynRecv  State = 12 // a synReceived that no descriptor is of yet
 )

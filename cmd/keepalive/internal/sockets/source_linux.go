@@ -95,9 +95,8 @@ type iterator struct {
 }
 
 func newIterator() (i *iterator, err error) {
-	self := credentials.Of("self")
-	if !self.Has(unix.CAP_SYS_ADMIN) && !(self.Has(unix.CAP_BPF) && self.Has(unix.CAP_PERFMON)) {
-		return nil, fmt.Errorf("it takes CAP_BPF and CAP_PERFMON, which root has (%w)", unix.EPERM)
+	if err := mayTrace(); err != nil {
+		return nil, err
 	}
 	if err := seesAllProcesses(); err != nil {
 		return nil, err

@@ -143,7 +143,7 @@ func write(k *kernelfields.Finder, iterator string, size uintptr) asm.Instructio
 }
 
 // onStack is where what is written lies, below the frame pointer.
-const onStack = 128
+const onStack = 256
 
 var _ [onStack - unsafe.Sizeof(record{})]byte // it has room there
 

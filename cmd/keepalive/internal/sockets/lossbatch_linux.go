@@ -1,0 +1,102 @@
+package sockets
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// walkEvery is the shortest time from one walk through all descriptors to the
+	// next.
+	walkEvery = 100 * time.Millisecond
+	// closingTakes is more than passes between the moment in which a descriptor is
+	// gone and that in which the socket is closed.
+	closingTakes = 50 * time.Millisecond
+)
+
+// A lossBatch is losses whose processes are found out together.
+type lossBatch struct {
+	losses []*Loss
+	open   map[uint64]*Loss // by cookie, those whose process is not known
+}
+
+// Next returns losses once there are some, in the order in which the kernel gave the
+// peers up. Their Holders are the processes that hold the socket, or the one that has
+// closed it since, with -1 for the descriptor. There are none where no process has
+// accepted the connection yet, or where the process can't be found out. Next returns
+// the error of ctx once that is done and no loss is left.
+func (l *Losses) Next(ctx context.Context) ([]*Loss, error) {
+	b := lossBatch{open: make(map[uint64]*Loss)}
+	for len(b.losses) == 0 {
+		if err := l.await(ctx, &b); err != nil {
+			return nil, err
+		}
+	}
+	l.gather(&b, time.Until(l.walked.Add(walkEvery)), nil)
+	l.walked = time.Now()
+	l.holders.find(b.losses)
+	for cookie, loss := range b.open {
+		if len(loss.Socket.Holders) > 0 || loss.inode == 0 {
+			delete(b.open, cookie)
+		}
+	}
+	l.gather(&b, closingTakes, func() bool { return len(b.open) == 0 })
+	return b.losses, nil
+}
+
+// await adds an event, once there is one.
+func (l *Losses) await(ctx context.Context, b *lossBatch) error {
+	select { // what is there goes before the end of ctx
+	case event, ok := <-l.events:
+		return l.add(b, event, ok)
+	default:
+	}
+	select {
+	case event, ok := <-l.events:
+		return l.add(b, event, ok)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Losses) add(b *lossBatch, event lossEvent, ok bool) error {
+	if !ok {
+		return cmp.Or(l.failed, os.ErrClosed)
+	}
+	b.add(event)
+	return nil
+}
+
+// gather adds what is there and what comes for a time, or until enough.
+func (l *Losses) gather(b *lossBatch, wait time.Duration, enough func() bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for enough == nil || !enough() {
+		select {
+		case event, ok := <-l.events:
+			if !ok {
+				return // the next await says so
+			}
+			b.add(event)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (b *lossBatch) add(event lossEvent) {
+	if event.loss != nil {
+		b.losses = append(b.losses, event.loss)
+		b.open[event.loss.Socket.Cookie] = event.loss
+		return
+	}
+	c := event.closing
+	if loss := b.open[c.cookie]; loss != nil {
+		loss.Socket.Holders = []Holder{{newProcess(int(c.pid), unix.ByteSliceToString(c.comm[:])), -1}}
+		delete(b.open, c.cookie)
+	}
+}
