@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,6 +60,16 @@ func (g *Group) Inode() (uint64, error) {
 		return 0, err
 	}
 	return inodeOf(info), nil
+}
+
+// PathOf returns the path of the group of a process, as in /proc/PID/cgroup. It is ""
+// where that can't be read.
+func PathOf(pid int) string {
+	group, err := pathOf(strconv.Itoa(pid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(group, " (deleted)")
 }
 
 // Unit returns the unit of systemd that a path of a group lies in, the innermost one
