@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -153,10 +154,14 @@ func (c *census) compare(f *Found) (unseen int) {
 		if own == nil {
 			own = ownSockets()
 		}
+		maps.DeleteFunc(candidates, func(inode uint32, _ bool) bool { return own[inode] })
+		if len(candidates) == 0 {
+			continue
+		}
 		count.unseen = make(map[uint32]Connection)
 		count.err = cmp.Or(count.err, n.do(func() error {
 			return dump(carriesData, func(s diagSocket) {
-				if inode := s.inode(); candidates[inode] && !own[inode] {
+				if inode := s.inode(); candidates[inode] {
 					count.unseen[inode] = Connection{NetNS: n.inode, Local: s.local(), Remote: s.remote(), cookie: s.cookie()}
 				}
 			})
