@@ -65,10 +65,6 @@ selected. With or without them it is 1 if what --pid, --command, --cgroup or
 numbers of seconds. The fields are
 
 ` + fields() + `
-This writes a file of the connections for the textfile collector of Prometheus'
-node_exporter:
-
-` + prometheus + `
 With CAP_BPF and CAP_PERFMON, which root has, ls reads the descriptors of all
 processes and threads with eBPF. This takes a kernel with type information
 (BTF) and the machine's own PID namespace. Otherwise it reads /proc and takes
@@ -116,15 +112,6 @@ that has its own are read since Linux 6.9, before that reported.`,
 	c.Flags().Var((*durationFlag)(&l.watch), "watch", "repeat every `INTERVAL`, on a terminal in place")
 	return c
 }
-
-// prometheus is for a shell. The sort puts the lines of a metric together.
-const prometheus = `    keepalive ls --json | jq -r 'select(.heard != null) | .processes[0] as $p |
-      "{command=\($p.command|@json),pid=\"\($p.pid)\",fd=\"\($p.fd)\"" as $who |
-      "\($who),local=\"\(.local)\",remote=\"\(.remote)\"} " as $labels |
-      "keepalive_unnoticed_idle_seconds\($labels)\(.unnoticed_idle // "+Inf")",
-      "keepalive_suspect\($labels)\(if .suspect then 1 else 0 end)"' |
-      sort > keepalive.prom
-`
 
 // ls are the flags of the command.
 type ls struct {

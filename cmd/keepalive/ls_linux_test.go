@@ -360,42 +360,6 @@ func TestParseEndpoint(t *testing.T) {
 	}
 }
 
-// The line of the documentation makes what node_exporter reads:
-// https://prometheus.io/docs/instrumenting/exposition_formats/.
-func TestPrometheus(t *testing.T) {
-	t.Parallel()
-	netlab.LookPath(t, "jq")
-	netlab.NewNamespace(t)
-	server := startRedis(t)
-	conn := dial(t, "127.0.0.1:6379")
-	ask(t, conn)
-	dir := t.TempDir()
-	manual, err := os.ReadFile(docs)
-	require.NoError(t, err)
-	line := regexp.MustCompile(`(?ms)^    (keepalive ls --json \| jq .*? keepalive\.prom)$`).FindSubmatch(manual)
-	require.NotNil(t, line)
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(line[1]))
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t, "keepalive"))+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	prom, err := os.ReadFile(filepath.Join(dir, "keepalive.prom"))
-	require.NoError(t, err)
-	sample := regexp.MustCompile(`^([a-z_]+)\{([a-z]+="([^"\\\n]|\\[\\"n])*",?)+\} (\+Inf|[0-9.eE+-]+)\n$`)
-	metrics := []string{}
-	for line := range strings.Lines(string(prom)) {
-		m := sample.FindStringSubmatch(line)
-		if assert.NotNil(t, m, line) {
-			metrics = append(metrics, m[1])
-		}
-	}
-	assert.Equal(t, []string{"keepalive_suspect", "keepalive_unnoticed_idle_seconds"}, slices.Compact(metrics), "each in one group")
-	assert.Regexp(t, fmt.Sprintf(`keepalive_unnoticed_idle_seconds\{command="redis-server",pid="%s",fd="\d+",local="127.0.0.1:6379",remote="%s"\} 600\n`,
-		pid(server), conn.LocalAddr()), string(prom))
-	assert.NotRegexp(t, fmt.Sprintf(`pid="%s",fd="\d+",local="127.0.0.1:6379",remote="null"`, pid(server)), string(prom), "the listening socket")
-	assert.NotContains(t, string(prom), `remote="null"`)
-}
-
 // A program chooses its name, but not what it does to the terminal.
 func TestLsPrintsNames(t *testing.T) {
 	t.Parallel()

@@ -207,6 +207,9 @@ func (c *collector) fold(t *tally) *scrape {
 		p := programOf(pid)
 		if s.programs[p] == nil {
 			s.programs[p] = new(counts)
+			for _, cause := range sockets.Causes { // a first loss is a rise only where a zero came before
+				c.losses[loss{p, cause}] += 0
+			}
 		}
 		s.programs[p].merge(n)
 	}
