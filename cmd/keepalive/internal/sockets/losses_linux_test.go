@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,13 +43,37 @@ func nextIn(t testing.TB, l *Losses, n int, namespaces ...uint64) (found []*Loss
 		batch, err := l.Next(ctx)
 		require.NoError(t, err, "%d of %d losses", len(found), n)
 		for _, loss := range batch {
-			for _, namespace := range namespaces {
-				if loss.Socket.NetNS == namespace {
-					found = append(found, loss)
-				}
+			if slices.Contains(namespaces, loss.Socket.NetNS) {
+				found = append(found, loss)
 			}
 		}
 	}
+	return found
+}
+
+// allIn returns n losses of connections in network namespaces. Where [isBlind] is true
+// some may be missing.
+func allIn(t testing.TB, l *Losses, n int, namespaces ...uint64) (found []*Loss) {
+	t.Helper()
+	if !isBlind() {
+		return nextIn(t, l, n, namespaces...)
+	}
+	const patience = 8 * time.Second // more than any of the deaths takes
+	for until := time.Now().Add(patience); len(found) < n; {
+		ctx, cancel := context.WithDeadline(t.Context(), until)
+		batch, err := l.Next(ctx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		require.NoError(t, err)
+		for _, loss := range batch {
+			if slices.Contains(namespaces, loss.Socket.NetNS) {
+				found, until = append(found, loss), time.Now().Add(patience)
+			}
+		}
+	}
+	require.NotEmpty(t, found)
 	return found
 }
 
@@ -209,15 +234,17 @@ func assertLosses(t *testing.T, losses *Losses, victims []victim, namespaces ...
 		})
 	}
 	byAddress := make(map[string][]*Loss)
-	for _, l := range nextIn(t, losses, len(victims), namespaces...) {
+	for _, l := range allIn(t, losses, len(victims), namespaces...) {
 		key := fmt.Sprint(l.Socket.Local, l.Socket.Remote, l.Socket.NetNS)
 		byAddress[key] = append(byAddress[key], l)
 	}
 	programs.Wait()
-	assert.Len(t, byAddress, len(victims))
 	perNamespace := len(victims) / len(namespaces)
 	for i, v := range victims {
 		found := byAddress[fmt.Sprint(v.conn.LocalAddr(), v.conn.RemoteAddr(), namespaces[i/perNamespace])]
+		if len(found) == 0 && isBlind() {
+			continue
+		}
 		if assert.Len(t, found, 1, v.name) {
 			v.assertDied(t, found[0], errnos[i])
 			assertHolder(t, found[0])
@@ -251,4 +278,3 @@ func TestLossesRandom(t *testing.T) {
 	}
 	assertLosses(t, losses, victims, namespace)
 }
-
