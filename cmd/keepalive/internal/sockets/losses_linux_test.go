@@ -166,7 +166,7 @@ func (v victim) fill(t testing.TB) {
 		v.conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 		v.conn.Write(written)
 		info := tcptest.TCPInfo(t, v.conn)
-		closed = info.Unacked == 0 && info.Notsent_bytes > 0
+		closed = info.Snd_wnd == 0 && info.Unacked == 0 && info.Notsent_bytes > 0 // a probe fills what is left of a window
 	}
 }
 
