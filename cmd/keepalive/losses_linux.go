@@ -28,7 +28,7 @@ namespace, when the kernel gives up their peer. It runs until it is interrupted.
 A line says when, which process holds or has closed the connection, its unit of
 systemd, its addresses, the limit by which the kernel gave the peer up, how long
 the peer had been silent, what had gone unanswered, the error that the program
-gets, and the policy of the socket. The limits are
+gets, the policy of the socket and its network namespace. The limits are
 
     keepalive        Idle, Interval and Count of an idle connection
     user_timeout     TCP_USER_TIMEOUT
@@ -214,7 +214,7 @@ func lossText(loss *sockets.Loss, group string) string {
 	if s.Status.Open {
 		fmt.Fprintf(&b, " after %s of silence, %s", duration.Format(s.Status.SinceHeard()), unansweredText(loss))
 	}
-	fmt.Fprintf(&b, "; %s; %v", errnoName(loss.Errno), policy.Config(s.Config))
+	fmt.Fprintf(&b, "; %s; %v; network namespace %d", errnoName(loss.Errno), policy.Config(s.Config), s.NetNS)
 	return b.String()
 }
 

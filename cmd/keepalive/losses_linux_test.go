@@ -69,7 +69,7 @@ func TestLosses(t *testing.T) {
 	_, none := startLosses(t, "--netns", namespace, "--pid", "1")
 
 	loseUntil(t, textOut, `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} keepalive\.test\[`+fmt.Sprint(os.Getpid())+`\]( \(\S+\))? 127\.0\.0\.1:\d+ to 127\.0\.0\.1:\d+: `+
-		`lost by keepalive after \d\S* of silence, idle, 1 unanswered probe; ETIMEDOUT; idle=1s,interval=1s,count=1`)
+		`lost by keepalive after \d\S* of silence, idle, 1 unanswered probe; ETIMEDOUT; idle=1s,interval=1s,count=1; network namespace `+namespace)
 	var l struct {
 		Time                     time.Time
 		End, Cause, Phase, Errno string

@@ -81,6 +81,9 @@ type lossRecord struct {
 
 // loss returns the Loss, and false for an orderly end.
 func (r *lossRecord) loss(hz uint64, done uint32) (l *Loss, ok bool) {
+	if r.err == 0 { // the program has taken it
+		r.err = r.reason()
+	}
 	l = &Loss{Errno: unix.Errno(r.err), InFlight: r.sndNxt - r.sndUna, Unsent: r.writeSeq - r.sndNxt, Cgroup: r.cgroup, inode: r.inode}
 	l.Socket.fd = -1
 	r.fill(&l.Socket, hz)
@@ -109,19 +112,22 @@ func (r *lossRecord) State() State { return State(r.state) }
 // error of the past that the program has not read is no reason: IP_RECVERR.
 // finished is whether the peer has sent a FIN.
 func (r *lossRecord) end(p Phase, finished bool) End {
-	reason := cmp.Or(r.softErr, int32(unix.ETIMEDOUT))
 	switch state := r.State(); {
 	case !state.Synchronized():
 		return ConnectFailed
 	case finished && p == Idle && state != Established && state != closeWait:
 		return ""
-	case r.err == reason: // tcp_write_err in net/ipv4/tcp_timer.c
+	case r.err == r.reason():
 		return PeerLost
 	case unix.Errno(r.err) == unix.ECONNRESET, unix.Errno(r.err) == unix.EPIPE: // tcp_reset in net/ipv4/tcp_input.c
 		return PeerReset
 	}
 	return Aborted
 }
+
+// reason returns the error of a connection whose peer is given up: tcp_write_err in
+// net/ipv4/tcp_timer.c.
+func (r *lossRecord) reason() int32 { return cmp.Or(r.softErr, int32(unix.ETIMEDOUT)) }
 
 // cause returns why the kernel gave the peer up. It compares what the timers of
 // net/ipv4/tcp_timer.c do.

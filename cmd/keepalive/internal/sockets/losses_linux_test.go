@@ -111,7 +111,7 @@ var deaths = []death{
 	{"user timeout, in flight", ByUserTimeout, InFlight, keepalive.Config{UserTimeout: 400 * time.Millisecond}},
 	{"user timeout, zero window", ByUserTimeout, WindowClosed, keepalive.Config{UserTimeout: time.Second}},
 	{"retransmissions", ByRetransmissions, InFlight, keepalive.Config{Disable: true}},
-	{"retransmissions with keepalive", ByRetransmissions, InFlight, keepalive.Config{Idle: time.Second, Interval: time.Second, Count: 1}},
+	{"retransmissions with keepalive", ByRetransmissions, InFlight, keepalive.Config{Idle: 20 * time.Second, Interval: time.Second, Count: 1}},
 	{"zero window", ByZeroWindow, WindowClosed, keepalive.Config{Disable: true}},
 	{"zero window, user timeout", ByZeroWindow, WindowClosed, keepalive.Config{UserTimeout: time.Hour}},
 }
@@ -255,13 +255,14 @@ func assertLosses(t *testing.T, losses *Losses, victims []victim, namespaces ...
 	assert.Zero(t, missed)
 }
 
-// assertHolder asserts that the process is known that has closed the connection.
+// assertHolder asserts that the process that has closed the connection is no other one.
+// It is unknown where the close took longer than the report waits, since a walk leaves
+// this process out.
 func assertHolder(t *testing.T, l *Loss) {
 	t.Helper()
-	if assert.Len(t, l.Socket.Holders, 1) {
-		assert.Equal(t, os.Getpid(), l.Socket.Holders[0].PID)
-		assert.Equal(t, comm(os.Getpid()), l.Socket.Holders[0].Command)
-		assert.Equal(t, -1, l.Socket.Holders[0].FD)
+	if len(l.Socket.Holders) > 0 {
+		self := newProcess(os.Getpid(), comm(os.Getpid()))
+		assert.Equal(t, []Holder{{self, -1}}, l.Socket.Holders)
 	}
 }
 

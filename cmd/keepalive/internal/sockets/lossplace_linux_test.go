@@ -3,6 +3,7 @@ package sockets
 import (
 	"net"
 	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +73,7 @@ func TestLossHolder(t *testing.T) {
 	losses := watchLosses(t, RingSize, false)
 	namespace := lossNamespace(t)
 	const n = 5 // some of which isBlind may miss
+	var victims []victim
 	cmd := exec.Command(netlab.LookPath(t, "sleep"), "1000")
 	for range n {
 		v := newVictim(t, deaths[0], "tcp4", true)
@@ -79,17 +81,50 @@ func TestLossHolder(t *testing.T) {
 		require.NoError(t, err)
 		defer file.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		v.lose(t)
+		victims = append(victims, v)
 	}
 	require.NoError(t, cmd.Start())
 	defer func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}()
+	for _, v := range victims {
+		v.lose(t)
+	}
 	for _, l := range allIn(t, losses, n, namespace) {
 		require.Len(t, l.Socket.Holders, 1)
 		assert.Equal(t, cmd.Process.Pid, l.Socket.Holders[0].PID)
 		assert.Equal(t, "sleep", l.Socket.Holders[0].Command)
 		assert.GreaterOrEqual(t, l.Socket.Holders[0].FD, 3)
 	}
+}
+
+// A loss is reported whose error the program takes at once, as those do that ask for
+// SO_ERROR when they are woken.
+func TestLossErrorTaken(t *testing.T) {
+	t.Parallel()
+	losses := watchLosses(t, RingSize, false)
+	namespace := lossNamespace(t)
+	const n = 20
+	var programs sync.WaitGroup
+	for i := range n {
+		v := newVictim(t, deaths[i%len(deaths)], "tcp4", true)
+		programs.Go(func() {
+			v.lose(t)
+			tcptest.Control(t, v.conn, func(fd uintptr) {
+				poll := []unix.PollFd{{Fd: int32(fd)}}
+				for errno := 0; errno == 0; {
+					unix.Poll(poll, 100) // for POLLERR
+					var err error
+					errno, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+					assert.NoError(t, err)
+				}
+			})
+		})
+	}
+	for _, l := range allIn(t, losses, n, namespace) {
+		assert.Equal(t, unix.ETIMEDOUT, l.Errno)
+		assert.Equal(t, PeerLost, l.End)
+	}
+	programs.Wait()
 }

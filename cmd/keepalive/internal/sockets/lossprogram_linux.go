@@ -36,7 +36,13 @@ func lossInstructions(k *kernelfields.Finder, m lossMaps, others bool) asm.Instr
 		asm.JNE.Imm(asm.R1, int32(closed), exitLabel),
 		asm.LoadMem(sockReg, ctxReg, 0, asm.DWord),
 		k.Load(errReg, sockReg, "sock", "sk_err"),
-		asm.JEq.Imm(errReg, 0, exitLabel),
+		asm.JNE.Imm(errReg, 0, "failed"),
+		// Before Linux 6.10 tcp_write_err wakes the program first, which may have
+		// taken the error by now. A close holds the lock, and a timer does not.
+		k.Load(asm.R2, sockReg, "sock", "sk_lock.owned"),
+		asm.JEq.Imm(asm.R2, 0, "ended"),
+		asm.Ja.Label(exitLabel),
+		asm.Mov.Imm(asm.R3, 0).WithSymbol("failed"),
 	}
 	if !others {
 		p = append(p,
@@ -50,7 +56,7 @@ func lossInstructions(k *kernelfields.Finder, m lossMaps, others bool) asm.Instr
 		)
 	}
 	p = append(p,
-		k.Load(asm.R1, sockReg, "sock", "__sk_common.skc_flags"),
+		k.Load(asm.R1, sockReg, "sock", "__sk_common.skc_flags").WithSymbol("ended"),
 		asm.RSh.Imm(asm.R1, k.Enum("sock_flags", "SOCK_DEAD")),
 		asm.And.Imm(asm.R1, 1),
 		asm.JNE.Imm(asm.R1, 0, exitLabel),
@@ -58,6 +64,13 @@ func lossInstructions(k *kernelfields.Finder, m lossMaps, others bool) asm.Instr
 		asm.FnSkcToTcpSock.Call(),
 		asm.JEq.Imm(asm.R0, 0, exitLabel),
 		asm.Mov.Reg(tcpReg, asm.R0),
+		k.Load(asm.R1, tcpReg, "sock", "sk_err"),
+		asm.JNE.Imm(asm.R1, 0, "tcp"),
+		k.Load(asm.R1, tcpReg, "inet_connection_sock", "icsk_retransmits"),
+		k.Load(asm.R2, tcpReg, "inet_connection_sock", "icsk_probes_out"),
+		asm.Or.Reg(asm.R1, asm.R2),
+		asm.JEq.Imm(asm.R1, 0, exitLabel),
+		asm.Mov.Imm(asm.R1, 0).WithSymbol("tcp"),
 	)
 	if k.Has("tcp_sock", "is_mptcp") {
 		p = append(p, k.Load(asm.R1, tcpReg, "tcp_sock", "is_mptcp"), asm.JNE.Imm(asm.R1, 0, exitLabel))
