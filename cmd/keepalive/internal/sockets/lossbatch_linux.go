@@ -30,13 +30,17 @@ type lossBatch struct {
 // accepted the connection yet, or where the process can't be found out. Next returns
 // the error of ctx once that is done and no loss is left.
 func (l *Losses) Next(ctx context.Context) ([]*Loss, error) {
-	b := lossBatch{open: make(map[uint64]*Loss)}
+	b := l.next
+	if b == nil {
+		b = newLossBatch()
+	}
+	l.next = newLossBatch()
 	for len(b.losses) == 0 {
-		if err := l.await(ctx, &b); err != nil {
+		if err := l.await(ctx, b); err != nil {
 			return nil, err
 		}
 	}
-	l.gather(&b, time.Until(l.walked.Add(walkEvery)), nil)
+	l.gather(time.Until(l.walked.Add(walkEvery)), b.add, nil)
 	l.walked = time.Now()
 	l.holders.find(b.losses)
 	for cookie, loss := range b.open {
@@ -44,7 +48,12 @@ func (l *Losses) Next(ctx context.Context) ([]*Loss, error) {
 			delete(b.open, cookie)
 		}
 	}
-	l.gather(&b, closingTakes, func() bool { return len(b.open) == 0 })
+	// What is lost meanwhile takes another walk.
+	l.gather(closingTakes, func(event lossEvent) {
+		if event.loss != nil || !b.close(event.closing) {
+			l.next.add(event)
+		}
+	}, func() bool { return len(b.open) == 0 })
 	return b.losses, nil
 }
 
@@ -72,7 +81,7 @@ func (l *Losses) add(b *lossBatch, event lossEvent, ok bool) error {
 }
 
 // gather adds what is there and what comes for a time, or until enough.
-func (l *Losses) gather(b *lossBatch, wait time.Duration, enough func() bool) {
+func (l *Losses) gather(wait time.Duration, add func(lossEvent), enough func() bool) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for enough == nil || !enough() {
@@ -81,22 +90,32 @@ func (l *Losses) gather(b *lossBatch, wait time.Duration, enough func() bool) {
 			if !ok {
 				return // the next await says so
 			}
-			b.add(event)
+			add(event)
 		case <-timer.C:
 			return
 		}
 	}
 }
 
+func newLossBatch() *lossBatch { return &lossBatch{open: make(map[uint64]*Loss)} }
+
 func (b *lossBatch) add(event lossEvent) {
-	if event.loss != nil {
-		b.losses = append(b.losses, event.loss)
-		b.open[event.loss.Socket.Cookie] = event.loss
+	if event.loss == nil {
+		b.close(event.closing)
 		return
 	}
-	c := event.closing
-	if loss := b.open[c.cookie]; loss != nil {
-		loss.Socket.Holders = []Holder{{newProcess(int(c.pid), unix.ByteSliceToString(c.comm[:])), -1}}
-		delete(b.open, c.cookie)
+	b.losses = append(b.losses, event.loss)
+	b.open[event.loss.Socket.Cookie] = event.loss
+}
+
+// close takes the process that has closed a connection for its holder, unless that is
+// known or the connection is in another batch.
+func (b *lossBatch) close(c *closing) bool {
+	loss := b.open[c.cookie]
+	if loss == nil {
+		return false
 	}
+	loss.Socket.Holders = []Holder{{newProcess(int(c.pid), unix.ByteSliceToString(c.comm[:])), -1}}
+	delete(b.open, c.cookie)
+	return true
 }

@@ -31,6 +31,7 @@ type Losses struct {
 	failed   error // why events is closed
 	holders  *holderFinder
 	walked   time.Time
+	next     *lossBatch
 
 	hz       uint64
 	sockDone uint32 // a bit of enum sock_flags
