@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -94,9 +95,14 @@ func (l *losses) run(ctx context.Context, stdout io.Writer) error {
 	defer watch.Close()
 	fmt.Fprintln(l.stderr, "Reporting losses from now on, until interrupted.")
 	w := bufio.NewWriter(stdout)
-	for {
+	const last = time.Second // for what came before an interrupt
+	var interrupted time.Time
+	for interrupted.IsZero() || time.Since(interrupted) < last {
 		batch, err := watch.Next(ctx)
-		if ctx.Err() != nil && len(batch) == 0 {
+		if ctx.Err() != nil && interrupted.IsZero() {
+			interrupted = time.Now()
+		}
+		if err != nil && ctx.Err() != nil {
 			break
 		}
 		if err != nil {
@@ -111,9 +117,6 @@ func (l *losses) run(ctx context.Context, stdout io.Writer) error {
 		if err := l.reportMissed(watch); err != nil {
 			return err
 		}
-	}
-	if err := l.reportMissed(watch); err != nil {
-		return err
 	}
 	if l.missed > 0 {
 		return exitCode(exitProblem)

@@ -24,7 +24,8 @@ func lossFields() string {
     cgroup, unit         path of the socket's control group, and the unit of
                          systemd that it lies in, null where there is none
     state                before the end, as in ls --json
-    local, remote, netns, keepalive and the options of the policy,
+    local, remote        address and port; a link-local address has no zone
+    netns, keepalive and the options of the policy,
     unnoticed_idle, unnoticed_in_flight
                          as in ls --json
     heard                since the peer was known to be there
@@ -63,9 +64,9 @@ func appendLoss(line []byte, loss *sockets.Loss, group string) []byte {
 	line = append(line, `,"state":`...)
 	line = appendString(line, s.State.String())
 	line = append(line, `,"local":`...)
-	line = appendEndpoint(line, s.Local, true)
+	line = appendEndpoint(line, s.Local, s.Local.IsValid())
 	line = append(line, `,"remote":`...)
-	line = appendEndpoint(line, s.Remote, true)
+	line = appendEndpoint(line, s.Remote, s.Remote.IsValid())
 	line = append(line, `,"netns":`...)
 	line = appendInode(line, s.NetNS)
 	line = append(line, ',')

@@ -20,9 +20,12 @@ const other = "other"
 // A program is what metrics are told apart by.
 type program struct{ command, unit string }
 
-// unitOf returns the value of the label of a control group: its unit, or else its
-// path, as containers have it that systemd does not start.
-func unitOf(group string) string { return cmp.Or(cgroup.Unit(group), group) }
+// newProgram returns the values of labels for a process in a control group: its unit,
+// or else its path, as containers have it that systemd does not start. Labels are
+// UTF-8, which a path need not be.
+func newProgram(command, group string) program {
+	return program{command, strings.ToValidUTF8(cmp.Or(cgroup.Unit(group), group), "?")}
+}
 
 // A collector makes the metrics at each scrape.
 type collector struct {
@@ -101,14 +104,14 @@ type counts struct {
 	never, suspect int
 }
 
-// A raw class has not been admitted yet.
+// A rawClass is sockets of a process that have the same policy.
 type rawClass struct {
 	pid    int
 	listen bool
 	policy keepalive.Config
 }
 
-// rawCounts are the counts of a process.
+// A tally is what was found before it is brought together.
 type tally struct {
 	byClass map[rawClass]int
 	byPID   map[int]*counts
@@ -172,7 +175,7 @@ func (c *collector) fold(t *tally) *scrape {
 	of := make(map[int]program)
 	sizes, policySizes, policies := make(map[program]int), make(map[string]int), make(map[keepalive.Config]string)
 	for pid, name := range t.names {
-		of[pid] = program{name, unitOf(cgroup.PathOf(pid))}
+		of[pid] = newProgram(name, cgroup.PathOf(pid))
 	}
 	for raw, n := range t.byClass {
 		sizes[of[raw.pid]] += n
@@ -258,6 +261,3 @@ func (n *counts) merge(m *counts) {
 	n.never += m.never
 	n.suspect += m.suspect
 }
-
-// label keeps to valid UTF-8, which labels are.
-func label(s string) string { return strings.ToValidUTF8(s, "?") }

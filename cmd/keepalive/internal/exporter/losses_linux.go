@@ -46,10 +46,11 @@ func (c *collector) count(batch []*sockets.Loss, paths *cgroup.Paths, missed uin
 	now := time.Now()
 	c.missed = missed
 	for _, l := range batch {
-		p := program{unit: unitOf(paths.Of(l.Cgroup))}
+		command := "" // unknown
 		if len(l.Socket.Holders) > 0 {
-			p.command = l.Socket.Holders[0].Command
+			command = l.Socket.Holders[0].Command
 		}
+		p := newProgram(command, paths.Of(l.Cgroup))
 		if !c.admit(p, now) {
 			p = program{other, other}
 		}

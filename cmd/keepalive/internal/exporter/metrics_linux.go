@@ -49,13 +49,13 @@ func counter(d *prometheus.Desc, value uint64, labels ...string) prometheus.Metr
 // send sends the metrics of the sockets.
 func (s *scrape) send(to chan<- prometheus.Metric) {
 	for k, n := range s.connections {
-		to <- gauge(connections, float64(n), label(k.command), label(k.unit), k.policy)
+		to <- gauge(connections, float64(n), k.command, k.unit, k.policy)
 	}
 	for k, n := range s.listening {
-		to <- gauge(listening, float64(n), label(k.command), label(k.unit), k.policy)
+		to <- gauge(listening, float64(n), k.command, k.unit, k.policy)
 	}
 	for p, n := range s.programs {
-		labels := []string{label(p.command), label(p.unit)}
+		labels := []string{p.command, p.unit}
 		to <- prometheus.MustNewConstHistogram(unnoticedIdle, n.idle.count, n.idle.seconds, n.idle.cumulative(), labels...)
 		to <- prometheus.MustNewConstHistogram(unnoticedInFlight, n.inFlight.count, n.inFlight.seconds, n.inFlight.cumulative(), labels...)
 		to <- gauge(unnoticedForever, float64(n.never), labels...)
@@ -75,13 +75,13 @@ func (c *collector) sendLosses(to chan<- prometheus.Metric) {
 		return
 	}
 	for k, n := range c.losses {
-		to <- counter(lossesTotal, n, label(k.command), label(k.unit), string(k.cause))
+		to <- counter(lossesTotal, n, k.command, k.unit, string(k.cause))
 	}
 	to <- counter(missedTotal, c.missed)
 }
 
 func (c *collector) sendMissing(to chan<- prometheus.Metric) {
 	for part, reason := range c.missing {
-		to <- gauge(missingParts, 1, part, label(reason))
+		to <- gauge(missingParts, 1, part, reason)
 	}
 }

@@ -135,6 +135,9 @@ func (l *Losses) Close() error {
 
 func (l *Losses) release() error {
 	var errs []error
+	if l.ring != nil {
+		errs = append(errs, l.ring.Close())
+	}
 	for _, fd := range l.programs {
 		errs = append(errs, unix.Close(fd))
 	}

@@ -3,7 +3,6 @@ package sockets
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +35,7 @@ func mayTrace() error {
 // explainTracing says what an error of loading or attaching such a program comes from.
 func explainTracing(err error) error {
 	switch {
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, unix.EPERM): // and not EACCES, by which the verifier refuses
 		return fmt.Errorf("%w: this process has the capabilities, so a seccomp filter, such as a container's, or a security module is in the way", err)
 	case errors.Is(err, unix.ENOSYS):
 		return fmt.Errorf("%w: it takes a kernel with CONFIG_BPF_SYSCALL", err)
