@@ -94,7 +94,14 @@ func (l *Losses) open(ringSize int, others bool) (err error) {
 			return err
 		}
 	}
-	return l.attach(kernel, lossInstructions(kernel, m, others), "inet_sock_set_state")
+	// The kernel does not run a program in a softirq that has interrupted it, as while
+	// a socket connects. It has not interrupted both copies.
+	for range 2 {
+		if err := l.attach(kernel, lossInstructions(kernel, m, others), "inet_sock_set_state"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *Losses) newMap(spec ebpf.MapSpec) (*ebpf.Map, error) {

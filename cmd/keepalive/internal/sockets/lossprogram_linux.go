@@ -78,22 +78,35 @@ func lossInstructions(k *kernelfields.Finder, m lossMaps, others bool) asm.Instr
 	p = append(p, zeros(unsafe.Sizeof(lossRecord{}))...)
 	p = append(p, endInstructions(k)...)
 	p = append(p, tcpInstructions(k)...)
+	p = append(p, remember(m)...)
 	p = append(p, output(m, unsafe.Sizeof(lossRecord{}))...)
 	p = append(p, countMissed(m)...)
-	return append(p,
+	return append(p, asm.Mov.Imm(asm.R0, 0).WithSymbol(exitLabel), asm.Return())
+}
+
+// remember notes that the socket is open, or leaves the program if the other copy of
+// it has done so.
+func remember(m lossMaps) asm.Instructions {
+	const cookie = asm.R7
+	return asm.Instructions{
+		asm.LoadMem(cookie, asm.RFP, stack(unsafe.Offsetof(record{}.cookie)), asm.DWord),
 		asm.StoreMem(asm.RFP, keyOnStack, tcpReg, asm.DWord),
-		asm.LoadMem(asm.R1, asm.RFP, stack(unsafe.Offsetof(record{}.cookie)), asm.DWord),
-		asm.StoreMem(asm.RFP, valueOnStack, asm.R1, asm.DWord),
+		asm.StoreMem(asm.RFP, valueOnStack, cookie, asm.DWord),
 		asm.LoadMapPtr(asm.R1, m.open),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, keyOnStack),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "new"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.JEq.Reg(asm.R1, cookie, exitLabel),
+		asm.LoadMapPtr(asm.R1, m.open).WithSymbol("new"),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, keyOnStack),
 		asm.Mov.Reg(asm.R3, asm.RFP),
 		asm.Add.Imm(asm.R3, valueOnStack),
 		asm.Mov.Imm(asm.R4, unix.BPF_ANY),
 		asm.FnMapUpdateElem.Call(),
-		asm.Mov.Imm(asm.R0, 0).WithSymbol(exitLabel),
-		asm.Return(),
-	)
+	}
 }
 
 // endInstructions fill in what a [lossRecord] has more than a [record].
