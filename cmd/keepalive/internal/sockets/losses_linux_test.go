@@ -145,8 +145,9 @@ func plainListen(t testing.TB, network string) net.Listener {
 	return ln
 }
 
-// lose brings the death about. It may be called on any goroutine.
-func (v victim) lose(t testing.TB) {
+// lose brings the death about. It may be called on any goroutine. The errno is that of
+// a connection that has died by then, as on a slow machine.
+func (v victim) lose(t testing.TB) (errno unix.Errno) {
 	switch v.phase {
 	case Idle:
 		netlab.MustSilence(t, v.peer)
@@ -154,20 +155,24 @@ func (v victim) lose(t testing.TB) {
 		netlab.MustSilence(t, v.peer)
 		assert.NoError(t, tcptest.Write(v.conn))
 	case WindowClosed:
-		v.fill(t)
+		errno = v.fill(t)
 		netlab.MustSilence(t, v.peer)
 	}
+	return errno
 }
 
 // fill writes until the window of the peer, which does not read, is closed.
-func (v victim) fill(t testing.TB) {
+func (v victim) fill(t testing.TB) (errno unix.Errno) {
 	written := make([]byte, 1<<20)
 	for closed := false; !closed; {
 		v.conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		v.conn.Write(written)
+		if _, err := v.conn.Write(written); errors.As(err, &errno) {
+			return errno
+		}
 		info := tcptest.TCPInfo(t, v.conn)
 		closed = info.Snd_wnd == 0 && info.Unacked == 0 && info.Notsent_bytes > 0 // a probe fills what is left of a window
 	}
+	return 0
 }
 
 // awaitError returns the errno that a program gets.
@@ -230,8 +235,9 @@ func assertLosses(t *testing.T, losses *Losses, victims []victim, namespaces ...
 	var programs sync.WaitGroup
 	for i, v := range victims {
 		programs.Go(func() {
-			v.lose(t)
-			errnos[i] = v.awaitError(t)
+			if errnos[i] = v.lose(t); errnos[i] == 0 {
+				errnos[i] = v.awaitError(t)
+			}
 			v.conn.Close()
 		})
 	}
