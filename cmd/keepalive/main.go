@@ -104,8 +104,9 @@ The exit code is 0 for success, 1 if something was refused or is not as it
 should be, and 2 for wrong usage. Only "keepalive run" differs: it exits with
 the code of the program that it runs, and with 125 for a failure of its own,
 wrong usage included.`,
-		Args: unknownCommand,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Version: thisBuild().String(),
+		Args:    unknownCommand,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 		// A command that has its own leaves signals alone.
 		PersistentPreRun: func(c *cobra.Command, _ []string) {
 			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
@@ -118,6 +119,8 @@ wrong usage included.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(usageTemplate)
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version, the commit and the release of Go")
 	for _, g := range groups() {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
 		for _, c := range g.commands {

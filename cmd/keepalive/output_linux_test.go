@@ -19,7 +19,7 @@ func TestOutputToAFullDevice(t *testing.T) {
 	netlab.NewNamespace(t)
 	server, _ := startGo(t, "127.0.0.1:7000")
 	for _, args := range []string{
-		"--help", "help", "help ls", "ls --help", "run --help", "completion bash",
+		"--version", "--help", "help", "help ls", "ls --help", "run --help", "completion bash",
 		"ls --pid " + pid(server), "ls --json --pid " + pid(server), "ls --watch 10ms --pid " + pid(server),
 		"set idle=1m --pid " + pid(server), "defaults", "plan --detect 45s",
 		"probe --max 1m 127.0.0.1:7000", "probe --max 1s --json 127.0.0.1:7000",

@@ -44,7 +44,7 @@ func addOwn(root *cobra.Command) {
 		},
 	}
 	root.SetHelpCommand(help)
-	root.AddCommand(help)
+	root.AddCommand(help, newManual())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() != "completion" {
