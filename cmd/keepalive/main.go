@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(stderr)
 	addOwn(root)
+	addCompletion(root)
 	started := false
 	for _, c := range root.Commands() {
 		if inner := c.RunE; inner != nil {

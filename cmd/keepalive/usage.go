@@ -56,6 +56,9 @@ func addOwn(root *cobra.Command) {
 		c.Args, c.RunE = unknownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
 		for _, shell := range c.Commands() {
 			shell.Args = noArgs
+			if shell.Name() == "bash" {
+				shell.RunE = printBashScript
+			}
 		}
 	}
 }
