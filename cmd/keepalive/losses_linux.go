@@ -199,7 +199,7 @@ func (l *losses) selects(loss *sockets.Loss, group string) bool {
 	}
 	byProcess := selection{pids: s.pids, commands: s.commands}
 	return byProcess.hasHolder(loss.Socket.Holders) && s.netns.has(loss.Socket.NetNS) &&
-		s.local.has(loss.Socket.Local) && s.remote.has(loss.Socket.Remote)
+		s.local.Has(loss.Socket.Local) && s.remote.Has(loss.Socket.Remote)
 }
 
 // lossText is a loss on a line.
