@@ -64,6 +64,8 @@ apply --remove". Control groups that are made meanwhile have the rules without
 unit and cgroup, until apply runs again. The pins are in a BPF file system, in a
 directory that only root can enter.
 
+With --exporter apply serves the metrics of "keepalive exporter" too.
+
 With --cgroup-root DIR the rules are for the connections of that control group
 and of those below it, and its path is / in them. A container needs it, where
 the host's hierarchy is mounted.
@@ -102,6 +104,8 @@ CAP_PERFMON, and CAP_SYS_PTRACE for open connections. See docs/apply.md.`,
 	flags.BoolVar(&a.pin, "pin", false, "keep the rules in force when apply ends")
 	flags.StringVar(&a.pinDir, "pin-dir", "/sys/fs/bpf/keepalive", "pins lie in `DIR`")
 	flags.BoolVar(&remove, "remove", false, "remove what --pin has kept")
+	flags.StringVar(&a.metrics, "exporter", "", "serve metrics as keepalive exporter does, at the `ADDRESS`, or at "+metricsAddress)
+	flags.Lookup("exporter").NoOptDefVal = metricsAddress
 	flags.StringVar(&a.root, "cgroup-root", "", "the root of cgroup v2, or a group below it: `DIR`")
 	a.finding.addFlags(c)
 	return c
@@ -114,6 +118,7 @@ type applyCommand struct {
 	pin     bool
 	pinDir  string
 	dryRun  bool
+	metrics string // the address of an exporter, or ""
 	finding finding
 
 	out    term.Output
@@ -171,7 +176,7 @@ func (a *applyCommand) run(ctx context.Context) (err error) {
 	if err := a.checkKernel(); err != nil {
 		return err
 	}
-	return a.hold(ctx, tree)
+	return a.serving(ctx, func() error { return a.hold(ctx, tree) })
 }
 
 func (a *applyCommand) load() error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgroup"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/exporter"
 )
 
 // hold holds connections to the rules until ctx is done.
@@ -59,6 +60,29 @@ func (a *applyCommand) hold(ctx context.Context, tree *cgroup.Tree) (err error) 
 		fmt.Fprintln(a.out, a.farewell())
 	}
 	return err
+}
+
+// serving serves metrics while f runs, if that is wanted. The rules do not depend on
+// that: an error that ends it is only printed.
+func (a *applyCommand) serving(ctx context.Context, f func() error) error {
+	if a.metrics == "" {
+		return f()
+	}
+	ln, err := listenForMetrics(ctx, "exporter", a.metrics, a.out)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		a.tell(exporter.Serve(ctx, ln, exporter.Options{Reading: a.finding.reading, Log: a.stderr}))
+	}()
+	defer func() {
+		stop()
+		<-served
+	}()
+	return f()
 }
 
 // checkNone returns an error where rules are in force already.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 
 	"github.com/spf13/cobra"
@@ -43,20 +45,32 @@ encrypted, and whoever can connect can read them.`, exporter.DefaultPrograms, ex
 			if o.Programs < 1 || o.Policies < 1 {
 				return usageError{fmt.Errorf("--programs is %d and --policies is %d, want numbers above zero", o.Programs, o.Policies)}
 			}
-			var config net.ListenConfig
-			ln, err := config.Listen(c.Context(), "tcp", listen)
+			ln, err := listenForMetrics(c.Context(), "listen", listen, c.OutOrStdout())
 			if err != nil {
-				return fmt.Errorf("--listen %s: %w", listen, err)
+				return err
 			}
 			o.Reading, o.Log = f.reading, c.ErrOrStderr()
-			fmt.Fprintf(c.OutOrStdout(), "Serving http://%v/metrics until interrupted.\n", ln.Addr())
 			return exporter.Serve(c.Context(), ln, o)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:9996", "serve at the `ADDRESS`, a host and a port")
+	c.Flags().StringVar(&listen, "listen", metricsAddress, "serve at the `ADDRESS`, a host and a port")
 	c.Flags().IntVar(&o.Programs, "programs", exporter.DefaultPrograms, "tell `N` pairs of command and unit apart")
 	c.Flags().IntVar(&o.Policies, "policies", exporter.DefaultPolicies, "tell `N` policies apart")
 	c.Flags().Var(&f.reading, "reader", "how sockets are read, `bpf` or getfd")
 	c.Flags().MarkHidden("reader")
 	return c
+}
+
+// metricsAddress is where metrics are served, unless a flag says otherwise.
+const metricsAddress = "127.0.0.1:9996"
+
+// listenForMetrics listens at the address of a flag, and says where.
+func listenForMetrics(ctx context.Context, flag, address string, out io.Writer) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
+	}
+	fmt.Fprintf(out, "Serving http://%v/metrics until interrupted.\n", ln.Addr())
+	return ln, nil
 }
