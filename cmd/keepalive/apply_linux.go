@@ -64,7 +64,7 @@ apply --remove". Control groups that are made meanwhile have the rules without
 unit and cgroup, until apply runs again. The pins are in a BPF file system, in a
 directory that only root can enter.
 
-With --exporter ADDRESS apply also serves the metrics of "keepalive exporter".
+With --exporter HOST:PORT apply also serves the metrics of "keepalive exporter".
 
 With --cgroup-root DIR the rules are for the connections of that control group
 and of those below it, and its path is / in them. A container needs it, where
@@ -104,7 +104,7 @@ CAP_PERFMON, and CAP_SYS_PTRACE for open connections. See docs/apply.md.`,
 	flags.BoolVar(&a.pin, "pin", false, "keep the rules in force when apply ends")
 	flags.StringVar(&a.pinDir, "pin-dir", "/sys/fs/bpf/keepalive", "pins lie in `DIR`")
 	flags.BoolVar(&remove, "remove", false, "remove what --pin has kept")
-	flags.StringVar(&a.metrics, "exporter", "", "serve metrics at the `ADDRESS`, a host and a port")
+	flags.StringVar(&a.metrics, "exporter", "", "serve metrics at `HOST:PORT`")
 	flags.StringVar(&a.root, "cgroup-root", "", "the root of cgroup v2, or a group below it: `DIR`")
 	a.finding.addFlags(c)
 	return c

@@ -19,25 +19,25 @@ func newExporter() *cobra.Command {
 		Use:   "exporter",
 		Short: "Serve metrics for Prometheus: policies, suspects and losses",
 		Long: fmt.Sprintf(`Exporter serves metrics for Prometheus at http://ADDRESS/metrics until it is
-interrupted: the connections and listening sockets of this machine by policy, how
-long dead peers go unnoticed, connections whose peer has stopped answering, and
-the connections whose peer the kernel gave up, by cause. It reads the sockets at
-each scrape, as "keepalive ls" does, and counts losses between scrapes, as
-"keepalive losses" does. docs/metrics.md lists the metrics, with a dashboard and
-alerts.
+interrupted: the connections and listening sockets of this machine by policy,
+how long dead peers go unnoticed, connections whose peer has stopped answering,
+and the connections whose peer the kernel gave up, by cause. It reads the
+sockets at each scrape, as "keepalive ls" does, and counts losses between
+scrapes, as "keepalive losses" does. docs/metrics.md lists the metrics, with a
+dashboard and alerts.
 
-Metrics are told apart by command, by unit of systemd or else path of the control
-group, and by policy. A label never has an address. The first %d pairs of command
-and unit, and the first %d policies, have series of their own, which --programs
-and --policies change. What exceeds that is counted as "other", and
-keepalive_exporter_folded_values says so. A program that was not seen for an hour
-makes room for another.
+Metrics are told apart by command, by unit of systemd or else path of the
+control group, and by policy. A label never has an address. The first %d pairs
+of command and unit, and the first %d policies, have series of their own, which
+--programs and --policies change. What exceeds that is counted as "other", and
+keepalive_exporter_folded_values says so. A program that was not seen for an
+hour makes room for another.
 
 Without CAP_BPF and CAP_PERFMON exporter serves what the caller may see, without
 losses. keepalive_exporter_missing says what is missing, and why.
 
-The address is one of loopback unless --listen names another. The metrics are not
-encrypted, and whoever can connect can read them.`, exporter.DefaultPrograms, exporter.DefaultPolicies),
+The address is one of loopback unless --listen names another. The metrics are
+not encrypted, and whoever can connect can read them.`, exporter.DefaultPrograms, exporter.DefaultPolicies),
 		Example: `  keepalive exporter
   keepalive exporter --listen 10.0.0.5:9996`,
 		Args: noArgs,
@@ -53,7 +53,7 @@ encrypted, and whoever can connect can read them.`, exporter.DefaultPrograms, ex
 			return exporter.Serve(c.Context(), ln, o)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", metricsAddress, "serve at the `ADDRESS`, a host and a port")
+	c.Flags().StringVar(&listen, "listen", metricsAddress, "serve at `HOST:PORT`")
 	c.Flags().IntVar(&o.Programs, "programs", exporter.DefaultPrograms, "tell `N` pairs of command and unit apart")
 	c.Flags().IntVar(&o.Policies, "policies", exporter.DefaultPolicies, "tell `N` policies apart")
 	c.Flags().Var(&f.reading, "reader", "how sockets are read, `bpf` or getfd")

@@ -36,26 +36,28 @@ gets, the policy of the socket and its network namespace. The limits are
     retransmissions  tcp_retries2, with data in flight
     zero_window      tcp_retries2, with data that a full window kept back
 
-Connections are left out that end in order, that the peer resets, whose handshake
-fails, that their program has closed already, or whose program stops waiting at
-a deadline of its own. --resets reports resets, failed handshakes, and connections
-that this machine ended, as by "keepalive kill", as what they are. Multipath TCP
-is left out: no event tells that the last path of a connection was lost.
+Connections are left out that end in order, that the peer resets, whose
+handshake fails, that their program has closed already, or whose program stops
+waiting at a deadline of its own. --resets reports resets, failed handshakes,
+and connections that this machine ended, as by "keepalive kill", as what they
+are. Multipath TCP is left out: no event tells that the last path of a
+connection was lost.
 
-Flags select losses as those of "keepalive ls" select sockets. --cgroup and --unit
-select by the control group that the socket was made in. A connection that no
-process has accepted has no process, and --pid and --command leave it out.
+Flags select losses as those of "keepalive ls" select sockets. --cgroup and
+--unit select by the control group that the socket was made in. A connection
+that no process has accepted has no process, and --pid and --command leave it
+out.
 
---json prints an object for each loss, on a line of its own. Durations are numbers
-of seconds. The fields are
+--json prints an object for each loss, on a line of its own. Durations are
+numbers of seconds. The fields are
 
 ` + lossFields() + `
-Losses that come faster than they can be printed are counted. The count is printed
-on stderr, and the exit code is 1 then.
+Losses that come faster than they can be printed are counted. The count is
+printed on stderr, and the exit code is 1 then.
 
 Losses takes CAP_BPF and CAP_PERFMON, which root has, and Linux 5.14 with type
-information (BTF). Before Linux 5.15 the unit is unknown. Outside of the machine's
-own PID namespace, processes are known while they hold the socket.`,
+information (BTF). Before Linux 5.15 the unit is unknown. Outside of the
+machine's own PID namespace, processes are known while they hold the socket.`,
 		Example: `  keepalive losses
   keepalive losses --unit postgresql --json
   keepalive losses --remote 10.0.0.0/8 --resets`,
@@ -66,7 +68,7 @@ own PID namespace, processes are known while they hold the socket.`,
 		},
 	}
 	l.selection.addPlaceFlags(c)
-	c.Flags().BoolVar(&l.resets, "resets", false, "resets, failed handshakes and aborted connections, too")
+	c.Flags().BoolVar(&l.resets, "resets", false, "resets, failed handshakes and aborted ones, too")
 	c.Flags().BoolVar(&l.json, "json", false, "print a JSON object for each loss")
 	return c
 }

@@ -13,14 +13,14 @@ func lossFields() string {
 	return `    time                 when, RFC 3339
     end                  lost; with --resets also reset, connect-failed or
                          aborted
-    cause                keepalive, user_timeout, retransmissions or zero_window,
-                         null for other ends
+    cause                keepalive, user_timeout, retransmissions or
+                         zero_window, null for other ends
     phase                idle, in_flight or zero_window
     errno                what the program gets: ETIMEDOUT, or a reason that came
                          with an ICMP message or from the routes
     processes            who holds the socket: pid, command, fd. One that has
-                         closed it since has an fd of null. null where no process
-                         is known.
+                         closed it since has an fd of null. null where no
+                         process is known.
     cgroup, unit         path of the socket's control group, and the unit of
                          systemd that it lies in, null where there is none
     state                before the end, as in ls --json

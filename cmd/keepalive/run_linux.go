@@ -43,14 +43,16 @@ func newRun() *cobra.Command {
 		Short: "Run a program whose TCP connections hold a policy from birth",
 		Long: `Run holds the TCP connections of a program, and of the programs that it
 starts, to the policy. When a program sets an option of the policy, that has no
-effect. Options that the policy leaves out stay under the control of the program.
+effect. Options that the policy leaves out stay under the control of the
+program.
 
-There are two methods. eBPF needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, and
-a control group of its own for the program. Seccomp needs no right: run makes the
-TCP sockets in place of the program. Set-user-ID programs such as sudo then have
-no rights of their own inside (no_new_privs), and if run is killed the program
-gets SIGTERM and can make no TCP socket. Without --method run uses eBPF where it
-has the rights for it, or else seccomp, and says so in a line on standard error.
+There are two methods. eBPF needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN,
+and a control group of its own for the program. Seccomp needs no right: run
+makes the TCP sockets in place of the program. Set-user-ID programs such as sudo
+then have no rights of their own inside (no_new_privs), and if run is killed the
+program gets SIGTERM and can make no TCP socket. Without --method run uses eBPF
+where it has the rights for it, or else seccomp, and says so in a line on
+standard error.
 
 Signals sent to run are passed on to the program, except those that stop a
 process, such as SIGTSTP, and a few that Go's runtime keeps: see docs/run.md.
@@ -62,8 +64,8 @@ if it is not found.
 A program with socket activation finds its sockets: see sd_listen_fds(3). Where
 LISTEN_PID is the process ID of run, it is that of the program for the program.
 
-Run does not pass on to the program the capabilities that eBPF needs, unless both
-run as root.`,
+Run does not pass on to the program the capabilities that eBPF needs, unless
+both run as root.`,
 		Example: `  keepalive run idle=60s,interval=5s,count=3 -- psql -h db.example
   keepalive run --user redis default -- redis-server /etc/redis/redis.conf`,
 		Args:             r.parse,
@@ -79,7 +81,7 @@ run as root.`,
 		},
 	}
 	c.Flags().BoolVar(&r.allowMPTCP, "allow-mptcp", false, "allow MPTCP, whose subflows may lack the policy")
-	c.Flags().StringVar(&r.method, "method", "", "use the `METHOD` ebpf or seccomp alone (default: the first that is allowed)")
+	c.Flags().StringVar(&r.method, "method", "", "use the `METHOD` ebpf or seccomp, and no other")
 	c.Flags().BoolVar(&r.quiet, "quiet", false, "do not say that seccomp is used because eBPF is refused")
 	c.Flags().StringVar(&r.user, "user", "", "run the program as the user `NAME`, with its groups")
 	return c
