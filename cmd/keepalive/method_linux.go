@@ -49,7 +49,7 @@ func (r *runProgram) supervise(signals supervise.Signals, cmd *exec.Cmd) (syscal
 		return status, err
 	}
 	if !r.quiet {
-		fmt.Fprintf(r.stderr, "keepalive run: %s, so it uses seccomp with no_new_privs: sudo and other set-user-ID programs run without their rights (--quiet hides this line)\n", refused.brief())
+		fmt.Fprintf(supervise.Stderr, "keepalive run: %s, so it uses seccomp with no_new_privs: sudo and other set-user-ID programs run without their rights (--quiet hides this line)\n", refused.brief())
 	}
 	return r.runFiltered(signals, cmd)
 }

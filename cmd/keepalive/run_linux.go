@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,7 +32,6 @@ type runProgram struct {
 	user       string
 	method     string
 	quiet      bool
-	stderr     io.Writer
 }
 
 func newRun() *cobra.Command {
@@ -71,7 +69,6 @@ both run as root.`,
 		Args:             r.parse,
 		PersistentPreRun: func(*cobra.Command, []string) {}, // signals are the program's
 		RunE: func(c *cobra.Command, _ []string) error {
-			r.stderr = c.ErrOrStderr()
 			err := r.run()
 			if _, ok := errors.AsType[exitCode](err); ok || err == nil {
 				return err

@@ -111,7 +111,7 @@ func (f *filtered) install(shim, pid int) error {
 		unix.Close(listener)
 		return err
 	}
-	if f.server, err = f.policy.Serve(listener, os.Stderr); err != nil {
+	if f.server, err = f.policy.Serve(listener, Stderr); err != nil {
 		return err
 	}
 	return send(shim, []byte(served), -1)

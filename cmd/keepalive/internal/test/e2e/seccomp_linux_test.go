@@ -330,6 +330,39 @@ func TestSeccompNamespaceOfNobody(t *testing.T) {
 	assert.Equal(t, "keepalive run: testprogram has a socket that is "+why+"keepalive run: 2 sockets were "+why, j.stderr.String())
 }
 
+// What run says is not worth a program: where nobody can read standard error, or
+// nobody does, the program runs and ends as without.
+func TestSeccompNobodyReads(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	needUnshare(t, "-Urn")
+	for name, prepare := range map[string]func(r, w *os.File){
+		"closed": func(r, _ *os.File) { r.Close() },
+		"full": func(_, w *os.File) {
+			conn, err := w.SyscallConn()
+			require.NoError(t, err)
+			require.NoError(t, conn.Write(func(fd uintptr) bool {
+				unix.Write(int(fd), make([]byte, 1<<20))
+				return true
+			}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer r.Close()
+			defer w.Close()
+			prepare(r, w)
+			cmd := withoutRights(t, running(t, enforced, "unshare", "-Urn", "sh", "-c", `"$0" namespace; exit 7`, testprogram))
+			cmd.Stderr = w
+			out, err := cmd.Output()
+			assert.ErrorContains(t, err, "exit status 7")
+			assert.Regexp(t, `^new true \d+\nold true \d+\n$`, string(out))
+		})
+	}
+}
+
 // A program that moves to another control group has sockets of that group, which
 // are its own, as with eBPF.
 func TestSeccompGroup(t *testing.T) {
