@@ -55,6 +55,15 @@ func (l listener) send(r response) unix.Errno {
 	return errno
 }
 
+// isValid reports whether the thread still waits for an answer, and so still has
+// its number.
+func (l listener) isValid(id uint64) bool {
+	// SECCOMP_IOCTL_NOTIF_ID_VALID_WRONG_DIR, the number that older kernels know too.
+	const idValid = 0x80082102
+	_, errno := l.ioctl(idValid, unsafe.Pointer(&id))
+	return errno == 0
+}
+
 // add gives the thread a copy of a descriptor and returns its number, the lowest
 // that is free. SECCOMP_ADDFD_FLAG_SEND would answer as well, and have socket(2)
 // return 0 where a signal interrupts this ioctl at a bad moment.

@@ -16,14 +16,24 @@ const closed = 7 // TCP_CLOSE of include/net/tcp_states.h
 // answerConnecting sets the policy on the program's own socket, if that is TCP's,
 // and neither connected nor listening yet.
 func (s *Server) answerConnecting(n *notification) response {
-	fd, err := descriptor(n.tid, int(int32(n.args[0])))
+	number := int(int32(n.args[0]))
+	fd, err := descriptor(n.tid, number)
 	switch err {
 	case nil:
 		defer unix.Close(fd)
-	case unix.EBADF:
-		return proceed(n) // as the call does
+		if !isDescriptor(n.tid, number, fd) {
+			return s.leave(n, ownDescriptors)
+		}
+	case unix.EBADF: // the call fails too
+		if exists(n.tid, number) {
+			return s.leave(n, ownDescriptors)
+		}
+		return proceed(n)
 	default:
 		return s.leave(n, "keepalive can't get at its sockets: "+err.Error())
+	}
+	if !s.listener.isValid(n.id) { // another thread may have its number, and this be a socket of that one
+		return proceed(n)
 	}
 	if typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || typ != unix.SOCK_STREAM {
 		return proceed(n)
@@ -52,6 +62,27 @@ func (p *Policy) CheckAccess(pid int) error {
 			"kernel.yama.ptrace_scope above 1 is in the way, or a security module", err)
 	}
 	return nil
+}
+
+// ownDescriptors is why pidfd_getfd(2), which asks the first thread of a process,
+// does not get the socket of another one.
+const ownDescriptors = "its thread does not share the descriptors of its process"
+
+// isDescriptor reports whether fd is a copy of a thread's descriptor.
+func isDescriptor(tid uint32, number, fd int) bool {
+	var own, theirs unix.Stat_t
+	return unix.Fstat(fd, &own) == nil && unix.Stat(descriptorPath(tid, number), &theirs) == nil &&
+		own.Dev == theirs.Dev && own.Ino == theirs.Ino
+}
+
+// exists reports whether a thread has a descriptor.
+func exists(tid uint32, number int) bool {
+	var stat unix.Stat_t
+	return unix.Stat(descriptorPath(tid, number), &stat) == nil
+}
+
+func descriptorPath(tid uint32, number int) string {
+	return fmt.Sprintf("/proc/%d/fd/%d", tid, number)
 }
 
 // descriptor returns a copy of a descriptor of a thread's process.

@@ -11,6 +11,7 @@
 //	testprogram filtered FILE PROGRAM [ARGUMENT...]    another program, under a seccomp filter
 //	testprogram become ID               a connection as another user and group
 //	testprogram namespace               a socket in a network namespace of its own, and one in the old one
+//	testprogram unshared                sockets that listen, of a thread with descriptors of its own, and one of the process
 //	testprogram held PID                the options of each TCP socket of a process
 //	testprogram iouring                 what a TCP socket holds that io_uring has made
 //	testprogram udp                     a UDP socket
@@ -65,6 +66,7 @@ var programs = map[string]func() error{
 	"filtered":  filtered,
 	"become":    become,
 	"namespace": namespace,
+	"unshared":  unshared,
 	"held":      held,
 	"iouring":   iouring,
 	"udp":       udp,

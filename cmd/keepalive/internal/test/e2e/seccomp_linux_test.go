@@ -621,6 +621,27 @@ func TestSeccompBefore519(t *testing.T) {
 	}
 }
 
+// A thread may have descriptors of its own. Before Linux 5.19 run can't get at
+// them: it says so, and leaves alone what the process has at the same number.
+func TestSeccompUnsharedDescriptors(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	j := alone(t, seccomp(t, enforced, testprogram, "unshared"))
+	assert.Equal(t, "61\n61\n61\n", j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+
+	j = alone(t, anything.before519().under(t, seccomp(t, enforced, testprogram, "unshared")))
+	out := j.rest(t)
+	if strings.Contains(j.stderr.String(), "operation not permitted") {
+		netlab.Skip(t, fmt.Errorf("pidfd_getfd: %w", os.ErrPermission))
+	}
+	assert.Zero(t, j.end(t))
+	assert.Regexp(t, `^\d+\n\d+\n\d+\n$`, out)
+	assert.NotContains(t, out, "61")
+	const why = "not guarded: its thread does not share the descriptors of its process\n"
+	assert.Equal(t, "keepalive run: testprogram has a socket that is "+why+"keepalive run: 2 sockets were "+why, j.stderr.String())
+}
+
 // Where seccomp(2) is refused too, nothing is left.
 func TestSeccompRefused(t *testing.T) {
 	t.Parallel()
