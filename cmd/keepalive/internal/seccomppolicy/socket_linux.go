@@ -26,7 +26,9 @@ func fail(n *notification, err error) response {
 
 // leave lets the program make a socket of its own, which is not guarded.
 func (s *Server) leave(n *notification, why string) response {
-	s.notes.left(n.tid, why)
+	if s.listener.isValid(n.id) { // the thread has not been killed meanwhile, which may be why
+		s.notes.left(n.tid, why)
+	}
 	return proceed(n)
 }
 
@@ -124,7 +126,9 @@ func (s *Server) answerForeign(n *notification) response {
 	if n.arch == unix.AUDIT_ARCH_I386 && n.nr == native.foreign[0].socketcall && !isTCP(socketcallArguments(n)) {
 		return proceed(n)
 	}
-	s.notes.foreign(n.tid)
+	if s.listener.isValid(n.id) {
+		s.notes.foreign(n.tid)
+	}
 	return fail(n, unix.ENOSYS)
 }
 
