@@ -394,6 +394,19 @@ func TestSeccompInGroup(t *testing.T) {
 	assert.Zero(t, j.end(t), "%s", j.stderr.String())
 }
 
+// Run with eBPF moves the program to a group of its own. Sockets there are not those
+// of a run with seccomp around it, which says so.
+func TestRunInSeccomp(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	cgrouptest.Need(t)
+	inner := running(t, "idle=30s,interval=9s,count=3", testprogram, "pair")
+	j := start(t, seccomp(t, "idle=1m1s", inner.Args...))
+	assert.Equal(t, both("idle=30s,interval=9s,count=3", false), j.rest(t))
+	assert.Zero(t, j.end(t), "%s", j.stderr.String())
+	assert.Contains(t, j.stderr.String(), "testprogram has a socket that is not guarded: it is in another control group\n")
+}
+
 // Of two filters that notify, the kernel takes one.
 func TestSeccompInSeccomp(t *testing.T) {
 	t.Parallel()
