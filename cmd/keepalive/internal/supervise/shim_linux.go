@@ -69,6 +69,10 @@ func startByShim(cmd *exec.Cmd, f *filtered) error {
 	if err := f.converse(ours, cmd.Process.Pid, program); err != nil {
 		cmd.Process.Kill()
 		cmd.Wait()
+		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if status.Signaled() && status.Signal() != unix.SIGKILL { // sent to the process group, say
+			return Interrupted{status.Signal()}
+		}
 		return err
 	}
 	return nil

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -93,4 +94,24 @@ func TestSeccompKilledBefore519(t *testing.T) {
 	require.Equal(t, "False 61", j.line(t), "%s", j.stderr.String())
 	require.NoError(t, j.Process.Kill())
 	assert.Equal(t, "ENOSYS\n", j.rest(t))
+}
+
+// A signal that ends what is to become the program is how run ends, without a word.
+func TestSeccompSignalBeforeProgram(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	const args = 16
+	deadly := slices.Concat(filter{
+		loadNr,
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_PRCTL, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: args},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.PR_SET_PDEATHSIG, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS}, // by SIGSYS
+	}, anything)
+	j := alone(t, deadly.under(t, seccomp(t, enforced, "echo", "started")))
+	assert.Empty(t, j.rest(t))
+	status := j.end(t)
+	assert.True(t, status.Signaled())
+	assert.Equal(t, unix.SIGSYS, status.Signal())
+	assert.Empty(t, j.stderr.String())
 }
