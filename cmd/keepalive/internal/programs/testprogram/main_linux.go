@@ -14,6 +14,7 @@
 //	testprogram unshared                sockets that listen, of a thread with descriptors of its own, and one of the process
 //	testprogram held PID                the options of each TCP socket of a process
 //	testprogram iouring                 what a TCP socket holds that io_uring has made
+//	testprogram uringset                what a TCP socket holds after io_uring has set 77 s
 //	testprogram udp                     a UDP socket
 //	testprogram x32                     what socket(2) of x32 returns
 //	testprogram cost                    for each line of standard input, the nanoseconds that a connection takes, a median of 100
@@ -69,6 +70,7 @@ var programs = map[string]func() error{
 	"unshared":  unshared,
 	"held":      held,
 	"iouring":   iouring,
+	"uringset":  uringset,
 	"udp":       udp,
 	"x32":       x32,
 	"cost":      cost,

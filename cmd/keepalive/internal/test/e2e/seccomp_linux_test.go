@@ -598,6 +598,19 @@ func TestSeccompIOUring(t *testing.T) {
 	assert.Regexp(t, `^SO_KEEPALIVE 0 TCP_KEEPIDLE \d{3,}\n$`, out)
 }
 
+// Neither does it ask about options that io_uring sets.
+func TestSeccompIOUringSets(t *testing.T) {
+	t.Parallel()
+	needSeccomp(t)
+	netlab.SkipBefore(t, 6, 7, "SOCKET_URING_OP_SETSOCKOPT")
+	j := alone(t, seccomp(t, enforced, testprogram, "uringset"))
+	out := j.rest(t)
+	if j.end(t).ExitStatus() != 0 {
+		netlab.Skip(t, fmt.Errorf("%s", j.stderr.String()))
+	}
+	assert.Equal(t, "77\n", out)
+}
+
 // Docker's default profile lets all of it pass.
 func TestSeccompInDocker(t *testing.T) {
 	t.Parallel()
