@@ -656,11 +656,9 @@ func TestSeccompUnsharedDescriptors(t *testing.T) {
 	assert.Equal(t, "61\n61\n61\n", j.rest(t))
 	assert.Zero(t, j.end(t), "%s", j.stderr.String())
 
+	needPidfdGetfd(t)
 	j = alone(t, anything.before519().under(t, seccomp(t, enforced, testprogram, "unshared")))
 	out := j.rest(t)
-	if strings.Contains(j.stderr.String(), "operation not permitted") {
-		netlab.Skip(t, fmt.Errorf("pidfd_getfd: %w", os.ErrPermission))
-	}
 	assert.Zero(t, j.end(t))
 	assert.Regexp(t, `^\d+\n\d+\n\d+\n$`, out)
 	assert.NotContains(t, out, "61")
