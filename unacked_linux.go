@@ -21,9 +21,11 @@ type unackedLimit struct {
 	limit time.Duration
 
 	mu      sync.Mutex
-	timer   *time.Timer // nil while nothing is in flight
+	timer   *time.Timer // nil while nothing is in flight and no call may send
 	writing int         // calls that send
+	reading int         // calls that read and may send, such as Read of TLS
 	wrote   bool        // since the last look
+	rare    bool        // the next look is for those that may send
 	stopped bool
 	silence policy.Silence
 }
@@ -46,6 +48,38 @@ func (u *unackedLimit) enter() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.writing++
+	if u.rare {
+		u.rare = false
+		u.silence.Start(time.Now())
+		u.timer.Reset(u.limit / 8)
+	}
+	u.observe()
+}
+
+// enterRead begins to observe the connection, before a call that may send data at
+// any time, as a handshake does once the peer has begun it.
+func (u *unackedLimit) enterRead() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.reading++
+	u.observe()
+}
+
+// leaveRead ends a call that began with enterRead.
+func (u *unackedLimit) leaveRead() {
+	if u == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.reading--
+}
+
+// observe has the connection looked at. The caller holds u.mu.
+func (u *unackedLimit) observe() {
 	if u.timer == nil && !u.stopped {
 		u.silence.Start(time.Now())
 		u.timer = time.AfterFunc(u.limit/8, u.look)
@@ -89,10 +123,14 @@ func (u *unackedLimit) look() {
 	lost := open && u.silence.Observe(time.Now(), flight, u.limit) && !u.stopped
 	switch {
 	case u.stopped:
-	case !open || !flight.Outstanding && u.writing == 0 && !u.wrote:
-		u.timer = nil
-	default:
+	case open && (flight.Outstanding || u.writing > 0 || u.wrote):
+		u.rare = false
 		u.timer.Reset(u.limit / 8)
+	case open && u.reading > 0:
+		u.rare = true
+		u.timer.Reset(u.limit / 2)
+	default:
+		u.rare, u.timer = false, nil
 	}
 	u.mu.Unlock()
 	if lost {

@@ -42,8 +42,9 @@ func watch(conn net.Conn, lost func(error)) *watchedConn {
 
 func (w *watchedConn) Read(b []byte) (int, error) {
 	early := w.begin()
-	if !w.waits {
-		w.unacked.start() // Read of TLS begins the handshake
+	if !w.waits { // Read of TLS may send: the handshake, and new keys
+		w.unacked.enterRead()
+		defer w.unacked.leaveRead()
 	}
 	n, err := w.Conn.Read(b)
 	return n, w.end(early, err)
@@ -72,7 +73,8 @@ func (w *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
 	early := w.beginCopy()
 	if !w.waits {
-		w.unacked.start()
+		w.unacked.enterRead()
+		defer w.unacked.leaveRead()
 	}
 	n, err := io.Copy(to, w.Conn)
 	return n, w.endCopy(early, err)

@@ -23,7 +23,8 @@ type Watcher struct {
 	// Unacked and a retransmission timeout, which may have doubled up to
 	// Unacked by then. At least three have to be unanswered: on a slow path
 	// that takes 7 times its first timeout. While the window is closed it
-	// may take two more steps of the backoff, of up to 120 s each.
+	// may take two more steps of the backoff, of up to 120 s each. What a Read
+	// sends, as in a handshake of TLS, may be seen Unacked/2 later.
 	//
 	// A peer that answers zero-window probes is spared, however long it does
 	// not read. A pause of this machine or process does not count if it is

@@ -26,7 +26,9 @@ type unackedLimit struct{}
 
 func limitUnacked(*watchedConn, time.Duration) *unackedLimit { return nil }
 
-func (*unackedLimit) start() {}
-func (*unackedLimit) enter() {}
-func (*unackedLimit) leave() {}
-func (*unackedLimit) stop()  {}
+func (*unackedLimit) start()     {}
+func (*unackedLimit) enter()     {}
+func (*unackedLimit) leave()     {}
+func (*unackedLimit) enterRead() {}
+func (*unackedLimit) leaveRead() {}
+func (*unackedLimit) stop()      {}

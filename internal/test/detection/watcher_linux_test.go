@@ -153,6 +153,35 @@ func TestUnackedOfAHandshake(t *testing.T) {
 	tcptest.AssertWithin(t, since, time.Second, most(time.Second))
 }
 
+// Data that a Read sends late is in flight too, as that of the server's handshake is.
+func TestUnackedOfALateHandshake(t *testing.T) {
+	t.Parallel()
+	dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+	tcptest.Exchange(t, dialed, accepted)
+	tcptest.AwaitAcked(t, dialed, accepted)
+	netlab.MustSilence(t, accepted.(*net.TCPConn))
+	const late = 600 * time.Millisecond
+	watched, losses := limit(t, lateSender{dialed.(*net.TCPConn), late}, time.Second)
+	since := time.Now()
+	assert.ErrorContains(t, tcptest.Read(watched), "keepalive gave up")
+	assert.Len(t, losses, 1)
+	tcptest.AssertWithin(t, since, late+time.Second, late+500*time.Millisecond+most(time.Second))
+}
+
+// lateSender is a connection whose Read waits, sends and reads.
+type lateSender struct {
+	*net.TCPConn
+	wait time.Duration
+}
+
+func (c lateSender) Read(b []byte) (int, error) {
+	time.Sleep(c.wait)
+	if _, err := c.Write([]byte("x")); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.Read(b)
+}
+
 // A FIN is in flight like data, and a peer that has closed its end can be lost.
 func TestUnackedOfAHalfClosedConnection(t *testing.T) {
 	t.Parallel()
