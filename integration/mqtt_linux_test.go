@@ -72,7 +72,7 @@ func TestMQTT(t *testing.T) {
 		t.Parallel()
 		d := plain(lab.Client)
 		lost := make(chan error, 8)
-		options := mqtt.NewClientOptions().AddBroker(broker).SetKeepAlive(2 * time.Second).
+		options := mqtt.NewClientOptions().AddBroker(broker).SetKeepAlive(2 * time.Second).SetAutoReconnect(false).
 			SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 				return d.Dial("tcp4", lab.Server.Address("tcp4", 1883))
 			}).
