@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,27 +34,27 @@ func (a *applyCommand) setOpen(ctx context.Context, stderr io.Writer) error {
 }
 
 // setOpenIn does so for connections of processes in some groups.
-func (a *applyCommand) setOpenIn(ctx context.Context, groups []string) error {
+func (a *applyCommand) setOpenIn(ctx context.Context, groups []string) (unread error) {
 	groupOf := make(map[int]uint64)
 	for _, path := range groups {
 		pids, err := a.top.ProcessesOf(path)
 		if err != nil && !cgroup.IsGone(err) {
-			return err
+			unread = errors.Join(unread, err) // its owner may keep others from reading it
 		}
 		for _, pid := range pids {
 			groupOf[pid] = a.groups[path]
 		}
 	}
 	if len(groupOf) == 0 {
-		return nil
+		return unread
 	}
 	f, err := a.findIn(slices.Collect(maps.Keys(groupOf)))
 	if err != nil {
-		return err
+		return errors.Join(unread, err)
 	}
 	defer f.Close()
 	_, err = a.order(ctx, f, groupOf)
-	return err
+	return errors.Join(unread, err)
 }
 
 // findIn finds the sockets of some processes. Where /proc does not show all of them,

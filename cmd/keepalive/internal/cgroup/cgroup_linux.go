@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -103,19 +102,33 @@ func pidsIn(text []byte) (pids []int) {
 
 // walk calls f for the group's directory and for each one below it, parents
 // first. Those that vanish meanwhile are no error.
-func (g *Group) walk(f func(dir string) error) error {
-	return fs.WalkDir(g.dir.FS(), ".", func(dir string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			return nil
+func (g *Group) walk(f func(dir string) error) error { return g.walkFrom(".", f) }
+
+// walkFrom does not use package fs, which wants names to be UTF-8.
+func (g *Group) walkFrom(group string, f func(dir string) error) error {
+	err := f(group)
+	var names []string
+	if err == nil {
+		names, err = g.namesBelow(group)
+	}
+	if group != "." && isGone(err) {
+		return nil
+	}
+	for _, name := range names {
+		if err := g.walkFrom(path.Join(group, name), f); err != nil {
+			return err
 		}
-		if err == nil {
-			err = f(dir)
-		}
-		if dir != "." && isGone(err) {
-			return fs.SkipDir
-		}
-		return err
-	})
+	}
+	return err
+}
+
+func (g *Group) namesBelow(group string) ([]string, error) {
+	dir, err := g.dir.Open(group)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return namesBelow(dir)
 }
 
 // IsGone reports whether err says that a group has been removed.

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -21,7 +20,6 @@ type Tree struct {
 	top     *Group
 	events  *os.File // of inotify(7)
 	inotify int      // its descriptor: Fd would end its deadlines
-	dir     *os.File // that of top
 	watched map[int32]string
 	groups  map[string]uint64
 }
@@ -34,17 +32,14 @@ func (g *Group) Tree() (*Tree, error) {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
 	t.events, t.inotify = os.NewFile(uintptr(fd), "inotify"), fd
-	if t.dir, err = g.Directory(); err == nil {
-		err = t.add("/", new(Changes))
-	}
-	if err != nil {
+	if err := t.add("/", new(Changes)); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
 
 // Close ends the watch.
-func (t *Tree) Close() error { return errors.Join(t.events.Close(), t.dir.Close()) }
+func (t *Tree) Close() error { return t.events.Close() }
 
 // Groups returns the ids of all groups, by their paths: "/" for the highest one.
 func (t *Tree) Groups() map[string]uint64 { return t.groups }
@@ -55,42 +50,79 @@ type Changes struct {
 	Removed []uint64
 }
 
-// add adds a group and those below it. The watch comes first, so that what is made
-// after the look is noticed.
+// add adds a group and those below it. A group that its owner keeps others from
+// reading is known, and those below it are not.
 func (t *Tree) add(group string, c *Changes) error {
-	watch, err := unix.InotifyAddWatch(t.inotify, path.Join(link(t.dir), group)+"/.", unix.IN_CREATE|unix.IN_DELETE|unix.IN_ONLYDIR)
-	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("there are %d control groups, and the user may watch no more: raise fs.inotify.max_user_watches", len(t.groups))
+	// Relative to an open directory: paths of groups may be longer than PATH_MAX, and
+	// need not be UTF-8, which fs.ReadDir wants.
+	dir, err := t.top.dir.Open(inside(group))
+	if errors.Is(err, os.ErrPermission) && group != "/" {
+		info, err := t.top.dir.Stat(inside(group))
+		if err != nil {
+			return err
+		}
+		return t.know(group, info, c)
 	}
-	if err != nil {
-		return os.NewSyscallError("inotify_add_watch", err)
-	}
-	t.watched[int32(watch)] = group
-	info, err := t.top.dir.Stat(inside(group))
 	if err != nil {
 		return err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	if known, ok := t.groups[group]; !ok || known != stat.Ino {
-		if ok {
-			c.Removed = append(c.Removed, known)
-		}
-		t.groups[group] = stat.Ino
-		c.put(group, stat.Ino)
-	}
-	entries, err := fs.ReadDir(t.top.dir.FS(), inside(group))
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		if err := t.add(path.Join(group, e.Name()), c); err != nil && !isGone(err) {
+	names, err := t.addOpen(group, dir, c)
+	dir.Close() // before those below it are opened
+	for _, name := range names {
+		if err := t.add(path.Join(group, name), c); err != nil && !isGone(err) && !errors.Is(err, os.ErrPermission) {
 			return err
 		}
 	}
 	return err
+}
+
+// addOpen adds a group, and returns the names of those below it. The watch comes
+// first, so that what is made after the look is noticed.
+func (t *Tree) addOpen(group string, dir *os.File, c *Changes) (names []string, err error) {
+	watch, err := unix.InotifyAddWatch(t.inotify, link(dir)+"/.", unix.IN_CREATE|unix.IN_DELETE|unix.IN_ONLYDIR)
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, fmt.Errorf("there are %d control groups, and the user may watch no more: raise fs.inotify.max_user_watches", len(t.groups))
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_add_watch", err)
+	}
+	t.watched[int32(watch)] = group
+	info, err := dir.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.know(group, info, c); err != nil {
+		return nil, err
+	}
+	return namesBelow(dir)
+}
+
+func (t *Tree) know(group string, info os.FileInfo, c *Changes) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	known, ok := t.groups[group]
+	if ok && known == stat.Ino {
+		return nil
+	}
+	if ok {
+		c.Removed = append(c.Removed, known)
+	}
+	t.groups[group] = stat.Ino
+	c.put(group, stat.Ino)
+	return nil
+}
+
+// namesBelow returns the names of the groups in the directory of one.
+func namesBelow(dir *os.File) (names []string, err error) {
+	entries, err := dir.ReadDir(-1)
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }
 
 // inside returns a path below the highest group.
@@ -168,7 +200,7 @@ func (t *Tree) take(events []byte, c *Changes) error {
 		case mask&unix.IN_DELETE != 0:
 			t.remove(group, c)
 		case mask&unix.IN_CREATE != 0:
-			if err := t.add(group, c); err != nil && !isGone(err) {
+			if err := t.add(group, c); err != nil && !isGone(err) && !errors.Is(err, os.ErrPermission) {
 				return err
 			}
 		}
