@@ -63,12 +63,27 @@ func expand(paths []string) (files []string, err error) {
 		}
 		for _, e := range entries {
 			// A directory that Kubernetes mounts has links, and ..data.
-			if ext := filepath.Ext(e.Name()); (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
-				files = append(files, filepath.Join(path, e.Name()))
+			if ext := filepath.Ext(e.Name()); (ext != ".yaml" && ext != ".yml") || strings.HasPrefix(e.Name(), ".") {
+				continue
 			}
+			file := filepath.Join(path, e.Name())
+			if err := isRegular(file); err != nil {
+				return nil, err
+			}
+			files = append(files, file)
 		}
 	}
 	return files, nil
+}
+
+// isRegular returns an error for what is no file. To open a pipe would wait for a
+// writer.
+func isRegular(file string) error {
+	info, err := os.Stat(file)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file, want another name: files that end in .yaml or .yml are rules", file)
+	}
+	return err
 }
 
 // A parser keeps the problems, so that all of them are told at once.
@@ -176,13 +191,17 @@ func (p *parser) texts(n *yaml.Node, what string, set func(string) error) {
 		}
 	}
 	for _, each := range nodes {
-		each = resolve(each)
-		if !p.kind(each, yaml.ScalarNode, what, "a text") {
-			continue
-		}
-		if err := set(each.Value); err != nil {
-			p.fail(each, "%s: %w", what, err)
-		}
+		p.text(resolve(each), what, set)
+	}
+}
+
+// text calls set for the text of a node.
+func (p *parser) text(n *yaml.Node, what string, set func(string) error) {
+	if !p.kind(n, yaml.ScalarNode, what, "a text") {
+		return
+	}
+	if err := set(n.Value); err != nil {
+		p.fail(n, "%s: %w", what, err)
 	}
 }
 

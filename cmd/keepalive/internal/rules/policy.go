@@ -19,7 +19,7 @@ func (p *parser) policyOrPlan(rule *yaml.Node, r *Rule, policy, plan *yaml.Node)
 	case policy != nil && plan != nil:
 		p.fail(plan, "the rule has a policy and a plan, want one of both")
 	case policy != nil:
-		p.texts(policy, "policy", func(s string) (err error) {
+		p.text(policy, "policy", func(s string) (err error) {
 			r.Config, err = parsePolicy(s)
 			return err
 		})
@@ -49,7 +49,7 @@ func (p *parser) plan(r *Rule, n *yaml.Node) {
 	before := len(p.problems)
 	duration := func(name string, to *time.Duration) func(*yaml.Node) {
 		return func(n *yaml.Node) {
-			p.texts(n, name, func(s string) (err error) {
+			p.text(n, name, func(s string) (err error) {
 				if *to, err = time.ParseDuration(s); err != nil || *to <= 0 {
 					err = fmt.Errorf("%q is no duration above zero, want one such as 350s", s)
 				}
@@ -61,7 +61,7 @@ func (p *parser) plan(r *Rule, n *yaml.Node) {
 		"detect":     duration("detect", &target.Detect),
 		"idle_limit": duration("idle_limit", &target.IdleLimit),
 		"in_flight": func(n *yaml.Node) {
-			p.texts(n, "in_flight", func(s string) error {
+			p.text(n, "in_flight", func(s string) error {
 				target.Unacked, target.SlowReads = true, s == "max_rto"
 				if s != "max_rto" && s != "user_timeout" {
 					return fmt.Errorf("it is %q, want max_rto or user_timeout", s)

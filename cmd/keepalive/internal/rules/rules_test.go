@@ -46,7 +46,10 @@ func TestMistakes(t *testing.T) {
 		"rules:\n  - policy: idle=60s\n    plan: {detect: 9s}":                "r.yaml:3:11: the rule has a policy and a plan, want one of both",
 		"rules:\n  - policy: idle=40000s":                                     `r.yaml:2:13: policy: "idle=40000s": Idle is 11h6m40s, want 1s to 9h6m7s (32767 s), or 0 for the system default`,
 		"rules:\n  - policy: idle=0s":                                         "r.yaml:2:13: policy: idle is 0, want a value, or none to leave it to the program",
-		"rules:\n  - policy: [idle=60s, idel=5s]":                             `r.yaml:2:24: policy: "idel=5s": unknown, want`,
+		"rules:\n  - policy: [idle=60s, idle=50s]":                            "r.yaml:2:13: policy is not a text",
+		"rules:\n  - policy: idel=5s":                                         `r.yaml:2:13: policy: "idel=5s": unknown, want`,
+		"rules:\n  - plan: {detect: [45s, 90s]}":                              "r.yaml:2:20: detect is not a text",
+		"rules:\n  - plan: {detect: 45s, in_flight: [max_rto]}":               "r.yaml:2:36: in_flight is not a text",
 		"rules:\n  - policy: off":                                             "r.yaml:2:5: the policy is off, and tighten never loosens",
 		"rules:\n  - policy: idle=60s\n    mode: loosen":                      `r.yaml:3:11: mode is "loosen", want set or tighten`,
 		"rules:\n  - plan: {}":                                                "r.yaml:2:11: the plan demands nothing, want detect, idle_limit or both",
@@ -67,12 +70,14 @@ func TestMistakes(t *testing.T) {
 		"rules:\n  - {remote: 10.0.0.0/8, local: '::1', policy: off}":         "r.yaml:2:5: the rule can never match: remote and local are of IPv4 and IPv6",
 		"rules:\n  - {unit: a, cgroup: /system.slice/b.service, policy: off}": "r.yaml:2:5: the rule can never match: no group of unit is one of cgroup or below it",
 		"rules:\n" + tightened + "  - {remote: 10.0.0.0/8, policy: off}":      "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
-		"rules:\n  - {remote: ['0.0.0.0/1', '128.0.0.0/1'], policy: off}\n  - {remote: 10.0.0.0/8, policy: off}":     "r.yaml:3:5: the rule can never match: the rule at r.yaml:2:5",
-		"rules:\n  - {remote: ['0.0.0.0/0', '::/0'], policy: off}\n  - {policy: idle=60s}":                           "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {remote: 0.0.0.0/0, local: 0.0.0.0/0, policy: off}\n  - {remote: '10.0.0.0/8:80', policy: off}": "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {unit: 'a*', policy: off}\n  - {unit: ab, policy: off}":                                         "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {unit: a, policy: off}\n  - {cgroup: /system.slice/a.service/b, policy: off}":                   "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {cgroup: /a/*, policy: off}\n  - {cgroup: /a/b*/c, local: ':80', policy: off}":                  "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: ['0.0.0.0/1', '128.0.0.0/1'], policy: off}\n  - {remote: 10.0.0.0/8, policy: off}":                                                               "r.yaml:3:5: the rule can never match: the rule at r.yaml:2:5",
+		"rules:\n  - {remote: ['0.0.0.0/0', '::/0'], policy: off}\n  - {policy: idle=60s}":                                                                                     "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 0.0.0.0/0, local: 0.0.0.0/0, policy: off}\n  - {remote: '10.0.0.0/8:80', policy: off}":                                                           "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 10.0.0.0/8, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.1.0.0/16, policy: off}":                                         "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
+		"rules:\n  - {remote: 10.0.0.0/9, policy: off}\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}": "r.yaml:5:5: the rule can never match: the rule at r.yaml:3:5 matches first",
+		"rules:\n  - {unit: 'a*', policy: off}\n  - {unit: ab, policy: off}":                                                                                                   "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {unit: a, policy: off}\n  - {cgroup: /system.slice/a.service/b, policy: off}":                                                                             "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {cgroup: /a/*, policy: off}\n  - {cgroup: /a/b*/c, local: ':80', policy: off}":                                                                            "r.yaml:3:5: the rule can never match",
 	} {
 		_, err := load(t, text)
 		if assert.Error(t, err, text) {
@@ -98,6 +103,15 @@ func TestNoMistakes(t *testing.T) {
 		_, err := load(t, text)
 		assert.NoError(t, err, text)
 	}
+}
+
+// What is no file in a directory is an error, and a pipe is not waited for.
+func TestNoRegularFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "a.yaml"), 0o755))
+	_, err := Load(dir)
+	assert.ErrorContains(t, err, "a.yaml is no regular file")
 }
 
 func TestLoad(t *testing.T) {

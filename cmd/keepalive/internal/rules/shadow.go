@@ -24,23 +24,38 @@ func (r *Rule) contradiction() error {
 	return fmt.Errorf("the rule can never match: no group of unit is one of cgroup or below it")
 }
 
-// shadow returns an earlier rule that leaves a rule no connection, together with
-// others before it, or nil.
+// shadow returns the earlier rule that leaves a rule no connection, or the last one of
+// several that do so together, or nil.
 func (r *Rule) shadow(earlier []*Rule) *Rule {
+	wanted := byFamily(r.Combinations())
 	var pairs [][2]endpoints.Endpoint
-	var last *Rule
+	var covering []*Rule
 	for _, e := range earlier {
 		if e.coversGroups(r) {
-			pairs = append(pairs, e.Combinations()...)
-			last = e
+			pairs = append(pairs, byFamily(e.Combinations())...)
+			covering = append(covering, e)
 		}
 	}
-	for _, pair := range byFamily(r.Combinations()) {
-		if !isCovered(pair, byFamily(pairs)) {
-			return nil
+	if !areCovered(wanted, pairs) {
+		return nil
+	}
+	for _, e := range covering {
+		if areCovered(wanted, byFamily(e.Combinations())) {
+			return e
 		}
 	}
-	return last
+	pairs = nil
+	for _, e := range covering {
+		pairs = append(pairs, byFamily(e.Combinations())...)
+		if areCovered(wanted, pairs) {
+			return e
+		}
+	}
+	return nil // not reached: all of them cover it
+}
+
+func areCovered(wanted, pairs [][2]endpoints.Endpoint) bool {
+	return !slices.ContainsFunc(wanted, func(pair [2]endpoints.Endpoint) bool { return !isCovered(pair, pairs) })
 }
 
 // coversGroups reports whether the rule is for all groups that another one is for.
