@@ -34,10 +34,8 @@ func (a *applyCommand) hold(ctx context.Context, tree *cgroup.Tree) (err error) 
 		return err
 	}
 	defer dir.Close()
-	if pins == nil {
-		if err := a.checkNone(dir); err != nil {
-			return err
-		}
+	if err := a.checkNone(dir, pins); err != nil {
+		return err
 	}
 	if a.inForce, err = cgrouppolicy.NewRules(pins); err != nil {
 		return err
@@ -85,12 +83,13 @@ func (a *applyCommand) serving(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// checkNone returns an error where rules are in force already.
-func (a *applyCommand) checkNone(root *os.File) error {
-	if _, err := os.Stat(a.pinDir); err == nil {
+// checkNone returns an error where rules of another process are in force already.
+func (a *applyCommand) checkNone(root *os.File, pins *cgrouppolicy.Pins) error {
+	entries, err := os.ReadDir(a.pinDir) // empty where --pin has failed
+	if pins == nil && (len(entries) > 0 || errors.Is(err, os.ErrPermission)) {
 		return fmt.Errorf("rules are pinned in %s: want --pin, or keepalive apply --remove before", a.pinDir)
 	}
-	return cgrouppolicy.CheckNone(root)
+	return cgrouppolicy.CheckNone(root, pins)
 }
 
 func (a *applyCommand) farewell() string {

@@ -198,13 +198,18 @@ func explainRules(err error) error {
 	return fmt.Errorf("rules for a machine take Linux 6.1 with BTF (CONFIG_DEBUG_INFO_BTF): %w", explain(err))
 }
 
-// CheckNone returns an error where rules are in force for a group already.
-func CheckNone(root *os.File) error {
+// CheckNone returns an error where rules are in force for a group already, but for
+// those that pins keep. Pins may be nil.
+func CheckNone(root *os.File, pins *Pins) error {
 	attached, err := link.QueryPrograms(link.QueryOptions{Target: int(root.Fd()), Attach: ebpf.AttachCGroupSockOps})
 	if err != nil {
 		return nil // without the right to ask, the programs are refused too
 	}
+	pinned := pins.programs()
 	for _, each := range attached.Programs {
+		if pinned[each.ID] {
+			continue
+		}
 		program, err := ebpf.NewProgramFromID(each.ID)
 		if err != nil {
 			continue // it has gone, or it takes CAP_SYS_ADMIN to know

@@ -183,6 +183,26 @@ func (p *Pins) attach(root *os.File, program *ebpf.Program, spec *ebpf.ProgramSp
 	return l, l.Pin(path)
 }
 
+// programs returns those that are pinned, none where p is nil.
+func (p *Pins) programs() map[ebpf.ProgramID]bool {
+	ids := make(map[ebpf.ProgramID]bool)
+	if p == nil {
+		return ids
+	}
+	links, _ := filepath.Glob(filepath.Join(p.path, layouts, linkPrefix+"*"))
+	for _, file := range links {
+		l, err := link.LoadPinnedLink(file, nil)
+		if err != nil {
+			continue // Attach returns the error
+		}
+		if info, err := l.Info(); err == nil {
+			ids[info.Program] = true
+		}
+		l.Close()
+	}
+	return ids
+}
+
 // isOf reports whether a link is one of the group.
 func isOf(l link.Link, root *os.File) bool {
 	info, err := l.Info()
