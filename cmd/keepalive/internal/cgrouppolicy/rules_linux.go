@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/kernelfields"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/rules"
 )
 
 // Offsets of struct bpf_sock_ops.
@@ -85,27 +86,64 @@ func chooseAndSet(k *kernelfields.Finder, m *maps) *ebpf.ProgramSpec {
 		asm.Mov.Imm(asm.R4, 0),
 		asm.FnLoop.Call(),
 		asm.LoadMem(asm.R1, asm.RFP, connection+connFound, asm.Word),
-		asm.JGE.Imm(asm.R1, MaxRows, "exit"),
+		asm.JGE.Imm(asm.R1, MaxRows, "unmatched"),
 		asm.Mul.Imm(asm.R1, int32(rowSize)),
 		asm.Add.Reg(rowReg, asm.R1),
 		asm.Add.Imm(rowReg, tableRows+rowRule),
 	)
-	p = append(p, m.stored(sockReg, true)...)
-	p = append(p, asm.JEq.Imm(asm.R0, 0, "exit"), asm.Mov.Reg(storedReg, asm.R0))
-	p = append(p, copyWords(storedReg, storedRule, rowReg, 0, ruleWords)...)
 	ofSocket := func() asm.Instructions { return asm.Instructions{asm.Mov.Reg(asm.R1, ctxReg)} }
-	p = append(p, readHeld(ofSocket)...)
-	p = append(p, wantHeld()...)
+	p = append(p, m.storedOf(sockReg, ofSocket)...)
+	p = append(p, copyWords(storedReg, storedRule, rowReg, 0, ruleWords)...)
 	p = append(p, holdNone()...)
+	p = append(p, asm.Mov.Imm(asm.R0, 0).WithSymbol("combine"))
 	p = append(p, combine()...)
 	for _, i := range writeOrder {
 		p = append(p, setIfChanged(ofSocket, i)...)
 	}
+	p = append(p, m.forgetIfUnmatched(sockReg, ofSocket)...)
 	spec := sockOps(applyName, onEstablished(p))
 	spec.License = "GPL"
 	spec.Instructions[0] = btf.WithFuncMetadata(spec.Instructions[0], function(applyName, "ctx"))
 	spec.Instructions = append(spec.Instructions, matchRow()...)
 	return spec
+}
+
+// storedOf loads what the socket stores. A socket that was connected before, and was
+// disconnected by connect(2), has stored already what its program wants.
+func (m *maps) storedOf(sock asm.Register, ofSocket func() asm.Instructions) asm.Instructions {
+	p := m.stored(sock, false)
+	p = append(p, asm.JNE.Imm(asm.R0, 0, "again"))
+	p = append(p, m.stored(sock, true)...)
+	p = append(p, asm.JEq.Imm(asm.R0, 0, "exit"), asm.Mov.Reg(storedReg, asm.R0))
+	p = append(p, readHeld(ofSocket)...)
+	p = append(p, wantHeld()...)
+	p = append(p, asm.Ja.Label("stored"), asm.Mov.Reg(storedReg, asm.R0).WithSymbol("again"))
+	p = append(p, readHeld(ofSocket)...)
+	return append(p, asm.Mov.Imm(asm.R0, 0).WithSymbol("stored"))
+}
+
+// forgetIfUnmatched has a socket that no rule is for, and that had one before it was
+// disconnected, hold what its program wants.
+func (m *maps) forgetIfUnmatched(sock asm.Register, ofSocket func() asm.Instructions) asm.Instructions {
+	p := asm.Instructions{
+		asm.LoadMem(asm.R1, asm.RFP, connection+connFound, asm.Word),
+		asm.JLT.Imm(asm.R1, MaxRows, "exit"),
+		asm.LoadMapPtr(asm.R1, m.sockets.FD()),
+		asm.Mov.Reg(asm.R2, sock),
+		asm.FnSkStorageDelete.Call(),
+		asm.Ja.Label("exit"),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("unmatched"),
+	}
+	p = append(p, m.stored(sock, false)...)
+	p = append(p,
+		asm.JEq.Imm(asm.R0, 0, "exit"),
+		asm.Mov.Reg(storedReg, asm.R0),
+		asm.Mov.Imm(asm.R1, int32(rules.Set)),
+		asm.StoreMem(storedReg, storedRule+ruleMode, asm.R1, asm.Word),
+		asm.StoreMem(storedReg, storedRule+ruleNamed, asm.R1, asm.Word),
+	)
+	p = append(p, readHeld(ofSocket)...)
+	return append(p, asm.Ja.Label("combine"))
 }
 
 // function is the type of a function, which the kernel wants for one that it calls

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/rules"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
+	"github.com/seed-7be6acb7/keepalive/internal/sockopt"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -87,6 +88,44 @@ func TestRulesTighten(t *testing.T) {
 	client.set(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	assert.Equal(t, merge(replication, untouched()), client.held(t), "it takes the policy")
 	assert.Equal(t, unix.EINVAL, unix.SetsockoptInt(int(client), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, -1), "the kernel refuses it")
+	assert.Equal(t, merge(replication, untouched()), client.held(t))
+}
+
+// A socket that connect(2) disconnects and connects again has the rule of the new
+// connection alone, and what its program wants.
+func TestRulesOfSocketsConnectedAgain(t *testing.T) {
+	t.Parallel()
+	g := cgrouptest.New(t)
+	s := cgrouptest.NewSockets(t, g)
+	var listeners [3]socket
+	var rows []cgrouppolicy.Row
+	for i := range listeners {
+		listeners[i] = listen(t, s, unix.AF_INET, unix.IPPROTO_TCP)
+		r := row(replication, rules.Mode(i%2))
+		r.Remote.Port = end(t, int(listeners[i]), unix.Getsockname).Port()
+		rows = append(rows, r)
+	}
+	hold(t, g, rows[:2]...)
+	client := newSocket(t, s, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP)
+	disconnected := func() {
+		t.Helper()
+		require.NoError(t, sockopt.Disconnect(uintptr(client)))
+	}
+	connect(t, client, listeners[0])
+	assert.Equal(t, merge(replication, untouched()), client.held(t))
+	disconnected()
+	wanted := merge(keepalive.Config{Idle: 40 * time.Second}, untouched())
+	client.setWanted(t, wanted)
+	connect(t, client, listeners[1])
+	want := rules.Tighten.Of(replication, wanted)
+	assert.Equal(t, want, client.held(t))
+	disconnected()
+	connect(t, client, listeners[2])
+	assert.Equal(t, wanted, client.held(t), "no rule is for it")
+	client.set(t, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 44)
+	assert.Equal(t, 44, client.get(t, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE))
+	disconnected()
+	connect(t, client, listeners[0])
 	assert.Equal(t, merge(replication, untouched()), client.held(t))
 }
 
