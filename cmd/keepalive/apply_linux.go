@@ -208,7 +208,11 @@ func (a *applyCommand) checkKernel() error {
 			continue
 		}
 		tried[named] = true
-		if err := check(own, r.Config); err != nil {
+		err := check(own, r.Config)
+		if errors.Is(err, cgrouppolicy.ErrRefused) {
+			return err // whatever the rule
+		}
+		if err != nil {
 			return fmt.Errorf("%v: %w", r.Position, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/cgrouppolicy"
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
 
@@ -33,6 +34,9 @@ func (a *applyCommand) dry(ctx context.Context) error {
 	for _, line := range lines {
 		fmt.Fprintln(a.stderr, line)
 	}
+	if a.inForceAlready() {
+		fmt.Fprintln(a.stderr, "Rules are in force: what they have set is taken for what the programs want.")
+	}
 	fmt.Fprintf(a.stderr, "%s, %d to be changed. Nothing was set (--dry-run).\n", count(all, "socket", "sockets"), changes)
 	return nil
 }
@@ -59,4 +63,15 @@ func (a *applyCommand) wouldChange(s *sockets.Socket, number int, ok bool) (text
 		return text + " stays", false
 	}
 	return fmt.Sprintf("%s → %v", text, after), true
+}
+
+// inForceAlready reports whether rules of apply are in force, as far as the caller may
+// know. The kernel tells nobody what a program wants beside them.
+func (a *applyCommand) inForceAlready() bool {
+	dir, err := a.top.Directory()
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return cgrouppolicy.CheckNone(dir, nil) != nil
 }

@@ -82,11 +82,12 @@ func (g *Group) Processes() ([]int, error) {
 }
 
 // ProcessesOf returns the processes of a group by its path below g, without those of
-// groups below it.
+// groups below it. For a threaded group they are those of the one above it, of which
+// it has threads.
 func (g *Group) ProcessesOf(group string) ([]int, error) {
 	text, err := g.dir.ReadFile(path.Join(".", group, "cgroup.procs"))
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil
+	if errors.Is(err, unix.EOPNOTSUPP) && group != "/" {
+		return g.ProcessesOf(path.Dir(group))
 	}
 	return pidsIn(text), err
 }

@@ -92,6 +92,9 @@ func TestProcessesOfThreadedGroup(t *testing.T) {
 	pids, err := g.Processes()
 	require.NoError(t, err)
 	assert.Equal(t, []int{a.Process.Pid}, pids)
+	pids, err = g.ProcessesOf("/" + filepath.Base(threaded.Path()))
+	require.NoError(t, err)
+	assert.Equal(t, []int{a.Process.Pid}, pids, "it has threads of theirs")
 }
 
 func TestRemove(t *testing.T) {

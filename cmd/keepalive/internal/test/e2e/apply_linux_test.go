@@ -387,6 +387,14 @@ func TestApplyDryRun(t *testing.T) {
 	assert.Equal(t, 2, found)
 	assert.Regexp(t, `(?m) `+ln.Addr().String()+` .*: listens: each connection has a rule of its own$`, string(out))
 	holds(t, program, untouchedGo)
+	const inForce = "Rules are in force: what they have set is taken for what the programs want.\n"
+	out, err = m.command(t, "--dry-run").CombinedOutput()
+	require.NoError(t, err)
+	assert.NotContains(t, string(out), inForce)
+	m.apply(t)
+	out, err = m.command(t, "--dry-run").CombinedOutput()
+	require.NoError(t, err)
+	assert.Contains(t, string(out), inForce)
 }
 
 // Four capabilities are enough, in network namespaces of others too. Without that for
@@ -421,6 +429,7 @@ func TestApplyCapabilities(t *testing.T) {
 		out, err := asNobody(m.command(t), rest...).CombinedOutput()
 		require.Error(t, err)
 		assert.Contains(t, string(out), "this process lacks "+lacks)
+		assert.NotContains(t, string(out), "rules.yaml", "it is no mistake of a rule")
 	}
 }
 
