@@ -80,6 +80,29 @@ func TestApplyRows(t *testing.T) {
 	assert.Equal(t, -1, m[:3].of(connection("192.0.2.1:81", "11.1.1.1:6"), ""))
 }
 
+// A connection of a group that is not known has the rules without a group where they
+// are for the whole hierarchy, whatever its path is, and none elsewhere, as in a cgroup
+// namespace.
+func TestApplyUnknownGroups(t *testing.T) {
+	t.Parallel()
+	s := &sockets.Socket{State: sockets.Established, Group: 77, Local: netip.MustParseAddrPort("192.0.2.1:5"), Remote: netip.MustParseAddrPort("192.0.2.2:5")}
+	a := &applyCommand{
+		policies: loadPolicies(t, "rules:\n  - {cgroup: /a, policy: idle=1s}\n  - {policy: idle=2s}\n"),
+		root:     "/host/cgroup",
+		groups:   map[string]uint64{"/": 1, "/a": 9},
+	}
+	number, ok := a.ruleOf(s, a.pathsByID())
+	assert.True(t, ok)
+	assert.Equal(t, 1, number)
+	a.root, a.groups["/"] = "", 55
+	_, ok = a.ruleOf(s, a.pathsByID())
+	assert.False(t, ok)
+	s.Group = 9
+	number, ok = a.ruleOf(s, a.pathsByID())
+	assert.True(t, ok)
+	assert.Zero(t, number)
+}
+
 const applyExamples = "../../examples/apply/"
 
 // The rules in examples and in docs/apply.md have no mistake, and do what their

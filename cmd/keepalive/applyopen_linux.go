@@ -122,8 +122,15 @@ func (a *applyCommand) ruleOf(s *sockets.Socket, paths map[uint64]string) (numbe
 		return 0, false
 	}
 	path, known := paths[s.Group]
-	if !known && a.root != "" { // of a group that is not below the root
+	if !known && !a.isWhole() { // of a group that may not be below the root
 		return 0, false
 	}
 	return a.policies.of(s, path), true
+}
+
+// isWhole reports whether the rules are for the whole hierarchy, so that a group that
+// is not known has been removed, or is new. The root of a cgroup namespace is not it.
+func (a *applyCommand) isWhole() bool {
+	const hierarchy = 1 // the inode of its root: cgroup_root_from_kf of the kernel
+	return a.groups["/"] == hierarchy
 }
