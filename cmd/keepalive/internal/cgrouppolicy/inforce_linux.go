@@ -107,6 +107,19 @@ func (r *Rules) programs() ([]*ebpf.ProgramSpec, error) {
 func (r *Rules) Replace(rows []Row, groups map[uint64]Membership) error {
 	next, key := r.generation+1, uint64(0)
 	random(&key)
+	if err := r.fill(next, key, rows, groups); err != nil {
+		if r.key != 0 { // else another process has put those in force that are there
+			r.removeOldGroups()
+		}
+		return err
+	}
+	r.generation, r.key = next, key
+	r.removeOldGroups()
+	return nil
+}
+
+// fill makes a generation known, and puts it in force.
+func (r *Rules) fill(next uint32, key uint64, rows []Row, groups map[uint64]Membership) error {
 	for id, m := range groups {
 		if err := r.put(next, id, m); err != nil {
 			return err
@@ -120,12 +133,7 @@ func (r *Rules) Replace(rows []Row, groups map[uint64]Membership) error {
 	if err := inner.Put(uint32(0), table(next, key, rows)); err != nil {
 		return err
 	}
-	if err := r.maps.rules.Put(uint32(0), inner); err != nil {
-		return err
-	}
-	r.generation, r.key = next, key
-	r.removeOldGroups()
-	return nil
+	return r.maps.rules.Put(uint32(0), inner)
 }
 
 // removeOldGroups removes those of other generations, which another process may have

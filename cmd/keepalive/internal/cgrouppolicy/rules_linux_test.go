@@ -91,6 +91,23 @@ func TestRulesTighten(t *testing.T) {
 	assert.Equal(t, merge(replication, untouched()), client.held(t))
 }
 
+// Rules for more groups than there can be leave the old ones in force, and room for
+// other groups.
+func TestRulesOfTooManyGroups(t *testing.T) {
+	t.Parallel()
+	g := cgrouptest.New(t)
+	s := cgrouptest.NewSockets(t, g)
+	r := hold(t, g, row(replication, rules.Set))
+	groups := everyone(1)
+	for id := range uint64(1 << 17) {
+		groups[id+1] = groups[0]
+	}
+	require.Error(t, r.Replace([]cgrouppolicy.Row{row(full, rules.Set)}, groups))
+	assert.NoError(t, r.AddGroup(1, groups[0]))
+	client, _ := pair(t, s)
+	assert.Equal(t, merge(replication, untouched()), client.held(t))
+}
+
 // A socket that connect(2) disconnects and connects again has the rule of the new
 // connection alone, and what its program wants.
 func TestRulesOfSocketsConnectedAgain(t *testing.T) {
