@@ -29,7 +29,7 @@ type Pins struct {
 
 // OpenPins makes the directory if it is missing. Only root may enter it.
 func OpenPins(path string) (*Pins, error) {
-	p, err := openPins(path)
+	p, err := openPins(filepath.Clean(path)) // what is above dir/ is not dir
 	if err != nil {
 		return nil, fmt.Errorf("pins in %s: %w", path, err)
 	}

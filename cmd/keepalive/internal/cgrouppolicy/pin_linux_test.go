@@ -122,7 +122,7 @@ func TestPinsArePrivate(t *testing.T) {
 	t.Parallel()
 	cgrouptest.Need(t)
 	dir := pinDirectory(t)
-	pins, err := cgrouppolicy.OpenPins(dir)
+	pins, err := cgrouppolicy.OpenPins(dir + "/")
 	require.NoError(t, err)
 	_, err = cgrouppolicy.OpenPins(dir)
 	assert.ErrorContains(t, err, "another keepalive apply has them: end it first")
