@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 	netlab.NewNamespace(t)
 	startHolder(t, "kaexp-metrics")
 	for _, reading := range []sockets.Reading{"", sockets.ByDescriptor} {
-		body := scrapeOf(t, handler(newCollector(Options{Reading: reading})))
+		body := scrapeOf(t, handler(newCollector(Options{Reading: reading, Programs: 1000, Policies: 1000})))
 		of := func(metric string) map[string]string {
 			values := make(map[string]string)
 			for _, m := range regexp.MustCompile(`(?m)^keepalive_`+metric+`\{command="kaexp-metrics",(.*?)unit="[^"]*"(.*)\} (.*)$`).FindAllStringSubmatch(body, -1) {
