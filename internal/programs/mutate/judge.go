@@ -24,43 +24,71 @@ type test struct {
 }
 
 // measure runs each test by itself, and finds out how long it takes and which mutants
-// it reaches.
-func measure(dir string, binaries []binary, o options, mutants int) (tests []*test, err error) {
+// it reaches. It leaves out those that fail, or take too long.
+func measure(dir string, binaries []binary, o options) (tests []*test, err error) {
 	for _, b := range binaries {
-		cmd := exec.Command(b.path, "-test.list", "^Test")
+		cmd := exec.Command(b.path, "-test.list", "^(Test|Example|Fuzz)")
 		cmd.Dir = b.dir
 		out, err := cmd.Output()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.dir, err)
 		}
 		for name := range strings.Lines(string(out)) {
-			if name = strings.TrimSpace(name); strings.HasPrefix(name, "Test") && !o.skip.MatchString(name) {
+			if name = strings.TrimSpace(name); name != "" && !o.skip.MatchString(name) {
 				tests = append(tests, &test{binary: b, name: name, reaches: make(map[int]bool)})
 			}
 		}
 	}
-	reached := filepath.Join(dir, "reached")
-	tests = slices.DeleteFunc(tests, func(t *test) bool {
-		if err := os.WriteFile(reached, nil, 0o666); err != nil {
-			log.Fatal(err)
-		}
-		began := time.Now()
-		passed := t.binary.pass(0, reached, 10*o.longest, t.name)
-		t.takes = time.Since(began)
-		if !passed || t.takes > o.longest {
-			log.Printf("left out: %s, passed: %v, took %v", t.name, passed, t.takes.Round(time.Millisecond))
-			return true
-		}
-		text, _ := os.ReadFile(reached)
-		for line := range strings.Lines(string(text)) {
-			if id, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && id <= mutants {
-				t.reaches[id] = true
-			}
-		}
-		return false
+	ok := make([]bool, len(tests))
+	inParallel(o.workers, len(tests), func(i int) {
+		ok[i] = tests[i].measure(filepath.Join(dir, strconv.Itoa(i)+".reached"), o.longest)
 	})
-	slices.SortStableFunc(tests, func(a, b *test) int { return cmp.Compare(a.takes, b.takes) })
-	return tests, nil
+	var kept []*test
+	for i, t := range tests {
+		if ok[i] {
+			kept = append(kept, t)
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b *test) int { return cmp.Compare(a.takes, b.takes) })
+	return kept, nil
+}
+
+func (t *test) measure(reached string, longest time.Duration) (ok bool) {
+	if err := os.WriteFile(reached, nil, 0o666); err != nil {
+		log.Fatal(err)
+	}
+	began := time.Now()
+	passed := t.binary.pass(0, reached, 2*longest+time.Second, t.name)
+	t.takes = time.Since(began)
+	if !passed || t.takes > longest {
+		log.Printf("left out: %s, passed: %v, took %v", t.name, passed, t.takes.Round(time.Millisecond))
+		return false
+	}
+	text, _ := os.ReadFile(reached)
+	for line := range strings.Lines(string(text)) {
+		if id, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			t.reaches[id] = true
+		}
+	}
+	return true
+}
+
+// inParallel calls f with 0 to n-1, by so many workers.
+func inParallel(workers, n int, f func(i int)) {
+	queue := make(chan int)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := range queue {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		queue <- i
+	}
+	close(queue)
+	wg.Wait()
 }
 
 // pass runs tests of a binary with a mutant, or with none, and reports whether they
@@ -77,26 +105,15 @@ func (b binary) pass(mutant int, reached string, timeout time.Duration, names ..
 
 // judge runs the tests against each mutant.
 func judge(mutants []*mutant, tests []*test, workers int) {
-	queue := make(chan *mutant)
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for m := range queue {
-				m.killed = m.isKilled(tests)
-			}
-		})
-	}
 	began := time.Now()
-	for i, m := range mutants {
-		if !m.dropped {
-			queue <- m
+	inParallel(workers, len(mutants), func(i int) {
+		if m := mutants[i]; !m.dropped {
+			m.killed = m.isKilled(tests)
 		}
 		if i%100 == 99 {
 			log.Printf("%d of %d mutants after %v", i+1, len(mutants), time.Since(began).Round(time.Second))
 		}
-	}
-	close(queue)
-	wg.Wait()
+	})
 }
 
 // isKilled runs the tests that reach the mutant, the quick ones of a package at once.

@@ -6,6 +6,9 @@
 // each behind a condition. Then it runs them with one change after the other: those
 // tests that reach it, the quickest first, until one fails. A mutant that none of them
 // notices survives. It prints the survivors and the share that was killed.
+//
+// A line of the file of accepted survivors is SURVIVOR # REASON. SURVIVOR is what is
+// printed behind the line number, and an asterisk in it stands for any text.
 package main
 
 import (
@@ -27,6 +30,8 @@ type options struct {
 	files    *regexp.Regexp
 	skip     *regexp.Regexp // tests that are not run
 	longest  time.Duration  // of a test that is run
+	again    string         // output of an earlier run, whose survivors alone are tried
+	workers  int            // tests that run at once
 	accepted string         // file
 	least    float64        // score in percent
 }
@@ -49,6 +54,8 @@ func parse(args []string) (o options, err error) {
 	files := flags.String("files", "", "change only the files whose name matches the `regexp`")
 	skip := flags.String("skip", "^$", "do not run the tests whose name matches the `regexp`")
 	flags.DurationVar(&o.longest, "longest", 10*time.Second, "leave out a test that takes longer")
+	flags.IntVar(&o.workers, "parallel", 2*runtime.NumCPU(), "run `n` tests at once; most of them wait")
+	flags.StringVar(&o.again, "again", "", "try only the survivors in a `file`, which holds the output of an earlier run")
 	flags.StringVar(&o.accepted, "accepted", "", "a `file` of survivors that are accepted, each with its reason")
 	flags.Float64Var(&o.least, "least", 0, "fail where less than this `percentage` is killed")
 	if err := flags.Parse(args); err != nil {
@@ -85,71 +92,71 @@ func run(out io.Writer, o options) error {
 		return err
 	}
 	mutants := find(packages, o.files)
+	if err := keepOnly(mutants, o.again); err != nil {
+		return err
+	}
 	binaries, err := build(dir, packages, mutants, append(o.packages, o.tests...))
 	if err != nil {
 		return err
 	}
-	tests, err := measure(dir, binaries, o, len(mutants))
+	tests, err := measure(dir, binaries, o)
 	if err != nil {
 		return err
 	}
-	judge(mutants, tests, runtime.NumCPU())
-	return report(out, mutants, accepted, o.least)
+	judge(mutants, tests, o.workers)
+	return report(out, mutants, accepted, o)
 }
 
+// keepOnly drops the mutants that are not in the output of an earlier run.
+func keepOnly(mutants []*mutant, file string) error {
+	if file == "" {
+		return nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	survived := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		_, key, _ := strings.Cut(strings.TrimSuffix(strings.TrimSpace(line), notReached), ": ")
+		survived[key] = true
+	}
+	for _, m := range mutants {
+		m.dropped = !survived[m.key()]
+	}
+	return nil
+}
+
+const notReached = " (no test gets there)"
+
 // report prints the survivors and the score, which leaves out what is accepted.
-func report(out io.Writer, mutants []*mutant, accepted map[string]string, least float64) error {
+func report(out io.Writer, mutants []*mutant, accepted []*acceptance, o options) error {
 	killed, survived, known := 0, 0, 0
-	used := make(map[string]bool)
 	for _, m := range mutants {
 		switch {
 		case m.dropped:
 		case m.killed:
 			killed++
-		case accepted[m.key()] != "":
+		case isAccepted(m.key(), accepted):
 			known++
-			used[m.key()] = true
 		default:
 			survived++
 			reached := ""
 			if !m.reached {
-				reached = " (no test gets there)"
+				reached = notReached
 			}
 			fmt.Fprintf(out, "%s:%d: %s%s\n", m.file, m.line, m.key(), reached)
 		}
 	}
-	for key := range accepted {
-		if !used[key] {
-			fmt.Fprintf(out, "accepted, but not a survivor: %s\n", key)
+	for _, a := range accepted {
+		if file, _, _ := strings.Cut(a.survivor, ":"); !a.used && o.again == "" && o.files.MatchString(file) {
+			fmt.Fprintf(out, "accepted, but not a survivor: %s\n", a.survivor)
 		}
 	}
 	score := 100 * float64(killed) / float64(max(1, killed+survived))
 	fmt.Fprintf(out, "killed %d of %d (%.1f %%), %d survivors accepted\n", killed, killed+survived, score, known)
-	if score < least {
-		return fmt.Errorf("killed %.1f %%, want %.1f %%", score, least)
+	if score < o.least {
+		return fmt.Errorf("killed %.1f %%, want %.1f %%", score, o.least)
 	}
 	return nil
-}
-
-// readAccepted reads survivors and their reasons: a line each, divided by " # ".
-func readAccepted(file string) (map[string]string, error) {
-	accepted := make(map[string]string)
-	if file == "" {
-		return accepted, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	for i, line := range strings.Split(string(text), "\n") {
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		key, reason, _ := strings.Cut(line, " # ")
-		if reason == "" {
-			return nil, fmt.Errorf("%s:%d: no reason, want SURVIVOR # REASON", file, i+1)
-		}
-		accepted[key] = reason
-	}
-	return accepted, nil
 }
