@@ -83,6 +83,43 @@ func TestClosedConnection(t *testing.T) {
 	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
+// brokenSocket is a connection that gives no access to its socket, in one way or
+// another.
+type brokenSocket struct {
+	net.Conn
+	rc  syscall.RawConn
+	err error
+}
+
+func (b brokenSocket) SyscallConn() (syscall.RawConn, error) { return b.rc, b.err }
+
+// silentRawConn calls nothing back.
+type silentRawConn struct{ syscall.RawConn }
+
+func (silentRawConn) Control(func(uintptr)) error { return nil }
+
+// What was returned for another connection before is not returned again.
+func TestBrokenSocket(t *testing.T) {
+	t.Parallel()
+	if tcptest.Portable {
+		t.Skip("package net: nothing but its own connections is set")
+	}
+	open, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	refused := errors.New("refused")
+	for says, conn := range map[string]net.Conn{
+		"keepalive: refused": brokenSocket{err: refused},
+		"keepalive: SyscallConn of keepalive_test.brokenSocket returned nil":            brokenSocket{},
+		"keepalive: Control of syscall.RawConn returned without a call of its function": brokenSocket{rc: silentRawConn{}},
+	} {
+		keepalive.Stat(open)
+		status, err := keepalive.Stat(conn)
+		assert.EqualError(t, err, says)
+		assert.Zero(t, status)
+		assert.EqualError(t, tcptest.Quick.Apply(conn), says)
+		assert.EqualError(t, tcptest.Err(keepalive.Get(conn)), says)
+	}
+}
+
 // TCP_USER_TIMEOUT can be refused, so it goes first: here by MPTCP, which lacks
 // it, with ENOPROTOOPT.
 func TestRefusalLeavesTheSocketAsItWas(t *testing.T) {

@@ -33,7 +33,8 @@ func TestUnackedTime(t *testing.T) {
 	assertUnacked(keepalive.Config{MaxRTO: 120 * s}, 924600*ms)
 	assertUnacked(keepalive.Config{MaxRTO: 2 * s, UserTimeout: 10 * s}, 10*s)
 	for _, c := range []keepalive.Config{{MaxRTO: -1}, {MaxRTO: math.MaxInt64}, {UserTimeout: -s}, {UserTimeout: math.MaxInt64}, {UserTimeout: s, MaxRTO: ms}} {
-		_, ok := c.UnackedTime()
+		d, ok := c.UnackedTime()
+		assert.Zero(t, d)
 		assert.False(t, ok, "%v, which no socket accepts", c)
 	}
 	assertUnacked(keepalive.Config{Idle: -1, MaxRTO: s}, 14400*ms)
@@ -42,8 +43,14 @@ func TestUnackedTime(t *testing.T) {
 	netlab.Sysctl(t, "tcp_retries2", "255")
 	assertUnacked(keepalive.Config{}, 204600*ms+246*120*s)
 
+	netlab.Sysctl(t, "tcp_retries2", "3")
+	c, err := keepalive.Plan(keepalive.Target{Detect: 60 * s, Unacked: true, SlowReads: true})
+	require.NoError(t, err)
+	assert.Equal(t, 3*s, c.MaxRTO, "as with 15 retransmissions")
+	netlab.Sysctl(t, "tcp_retries2", "255")
+
 	// Plan counts with more retransmissions than 15 where there are more.
-	c, err := keepalive.Plan(keepalive.Target{Detect: 10 * time.Minute, Unacked: true, SlowReads: true})
+	c, err = keepalive.Plan(keepalive.Target{Detect: 10 * time.Minute, Unacked: true, SlowReads: true})
 	require.NoError(t, err)
 	assert.Equal(t, 2*s, c.MaxRTO)
 }

@@ -49,6 +49,9 @@ func TestDetectionTimeOfAnInvalidConfig(t *testing.T) {
 		{keepalive.Config{Idle: 100000 * s, Interval: 75 * s, Count: 9}, 100675 * s},
 		{keepalive.Config{Idle: 60 * s, Interval: 100000 * s, Count: 200}, 20000060 * s},
 		{keepalive.Config{Idle: 60 * s, Interval: 5 * s, Count: -1}, 60 * s},
+		{keepalive.Config{Idle: 60 * s, Interval: -1, Count: -1}, 60 * s}, // no probe follows
+		{keepalive.Config{Idle: math.MaxInt64/s*s - 3*s, Interval: s, Count: 3}, math.MaxInt64 / s * s},
+		{keepalive.Config{Idle: math.MaxInt64/s*s - 3*s, Interval: s, Count: 4}, math.MaxInt64},
 		{keepalive.Config{Idle: math.MaxInt64, Interval: math.MaxInt64, Count: math.MaxInt}, math.MaxInt64},
 		{keepalive.Config{Idle: math.MaxInt64, Interval: s, Count: 1, UserTimeout: math.MaxInt64}, math.MaxInt64},
 	} {
@@ -56,7 +59,11 @@ func TestDetectionTimeOfAnInvalidConfig(t *testing.T) {
 		assert.Equal(t, tt.want, d, "%+v", tt.config)
 		assert.True(t, ok, "%+v", tt.config)
 	}
-	for _, c := range []keepalive.Config{{Idle: -1, Interval: s, Count: 1}, {Idle: s, Interval: math.MinInt64, Count: 1}} {
+	for _, c := range []keepalive.Config{
+		{Idle: -1, Interval: s, Count: 1},
+		{Idle: s, Interval: math.MinInt64, Count: 1},
+		{Idle: s, Interval: -1, Count: 1, UserTimeout: 10 * s},
+	} {
 		d, ok := c.DetectionTime()
 		assert.Zero(t, d, "%+v", c)
 		assert.False(t, ok, "%+v", c)

@@ -12,13 +12,17 @@ import (
 )
 
 func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string) (net.Conn, error) {
-	if err := setOnDial(nd, c); err != nil {
-		return nil, err
-	}
+	setBeforeConnect(nd, c)
 	return nd.DialContext(ctx, network, address)
 }
 
-// setOnDial has nd set c after its hook and before a socket connects, all but
+// setOnDial is setBeforeConnect. Other systems than Linux may return an error.
+func setOnDial(nd *net.Dialer, c Config) error {
+	setBeforeConnect(nd, c)
+	return nil
+}
+
+// setBeforeConnect has nd set c after its hook and before a socket connects, all but
 // SO_KEEPALIVE, which net sets once it has connected. That arms the timer after a
 // simultaneous open too, which skips where a connect does so itself
 // (tcp_finish_connect in net/ipv4/tcp_input.c). On a socket that has SO_KEEPALIVE
@@ -26,7 +30,7 @@ func dial(ctx context.Context, nd *net.Dialer, c Config, network, address string
 // so SO_KEEPALIVE is tried before.
 //
 // ControlContext takes precedence over Control, as in net.
-func setOnDial(nd *net.Dialer, c Config) error {
+func setBeforeConnect(nd *net.Dialer, c Config) {
 	hookContext, hook := nd.ControlContext, nd.Control
 	nd.KeepAliveConfig = net.KeepAliveConfig{Enable: !c.Disable, Idle: -1, Interval: -1, Count: -1} // sets no timing
 	nd.ControlContext = func(ctx context.Context, network, address string, rc syscall.RawConn) error {
@@ -51,5 +55,4 @@ func setOnDial(nd *net.Dialer, c Config) error {
 			return policy.SetKeepAlive(fd, false)
 		})
 	}
-	return nil
 }

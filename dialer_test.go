@@ -126,6 +126,17 @@ func TestOtherNetworksPassThrough(t *testing.T) {
 	require.NoError(t, err)
 	conn.Close()
 
+	hooked := 0
+	hook := func(string, string, syscall.RawConn) error { hooked++; return nil }
+	conn, err = (&keepalive.Dialer{NetDialer: &net.Dialer{Control: hook}, Config: c}).Dial("udp", udp.LocalAddr().String())
+	require.NoError(t, err)
+	conn.Close()
+	listened, err := (&keepalive.ListenConfig{NetListenConfig: &net.ListenConfig{Control: hook}, Config: c}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
+	require.NoError(t, err)
+	listened.Close()
+	assert.Equal(t, 2, hooked)
+	assert.Error(t, tcptest.Err((&keepalive.Dialer{NetDialer: new(net.Dialer)}).Dial("unix", filepath.Join(t.TempDir(), "missing"))))
+
 	ln, err := (&keepalive.ListenConfig{Config: c}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
 	require.NoError(t, err)
 	defer ln.Close()

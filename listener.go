@@ -71,7 +71,7 @@ func isNilListener(ln net.Listener) bool {
 func innermost(ln net.Listener) net.Listener {
 	for {
 		l, ok := ln.(*Listener)
-		if !ok || l == nil {
+		if !ok {
 			return ln
 		}
 		ln = l.inner

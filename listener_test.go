@@ -160,7 +160,7 @@ func unixPair(t *testing.T) (dialed, accepted net.Conn) {
 // loop of the server.
 func TestAcceptOfAMergedListener(t *testing.T) {
 	netlab.SkipOn(t, netlab.Wine, "net opens no unix socket there")
-	for _, addr := range []net.Addr{nil, fakeAddr("tcp"), fakeAddr("unix"), fakeAddr("pipe")} {
+	for _, addr := range []net.Addr{nil, fakeAddr("tcp"), fakeAddr("unix"), fakeAddr("unixpacket"), fakeAddr("pipe")} {
 		plain := tcptest.PlainListen(t, "tcp")
 		_, tcp1 := tcptest.Pair(t, new(net.Dialer), plain)
 		_, tcp2 := tcptest.Pair(t, new(net.Dialer), plain)
@@ -170,7 +170,8 @@ func TestAcceptOfAMergedListener(t *testing.T) {
 		ln, err := keepalive.NewListener(inner, keepalive.Config{Idle: time.Minute, Interval: time.Second})
 		require.NoError(t, err)
 		want := []net.Conn{unix, tcp1, unix, tcp2}
-		if addr == fakeAddr("unix") {
+		isUnix := addr == fakeAddr("unix") || addr == fakeAddr("unixpacket")
+		if isUnix {
 			want = []net.Conn{unix, tcp1, opaque, unix, tcp2}
 		}
 		for _, want := range want {
@@ -178,7 +179,7 @@ func TestAcceptOfAMergedListener(t *testing.T) {
 			require.NoError(t, err, "%v", addr)
 			assert.Equal(t, want, conn, "%v", addr)
 		}
-		assert.Equal(t, addr != fakeAddr("unix"), opaque.closed, "%v", addr)
+		assert.Equal(t, !isUnix, opaque.closed, "%v", addr)
 	}
 }
 

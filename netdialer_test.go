@@ -5,6 +5,7 @@ package keepalive_test
 import (
 	"errors"
 	"net"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -31,9 +32,13 @@ func TestNetDialerLeavesItsBaseAlone(t *testing.T) {
 	assert.Equal(t, 1, hooked)
 	tcptest.AssertOptions(t, c, conn)
 
-	lc, err := c.NetListenConfig(&net.ListenConfig{Control: func(string, string, syscall.RawConn) error { hooked++; return nil }})
+	baseOfListeners := &net.ListenConfig{Control: func(string, string, syscall.RawConn) error { hooked++; return nil }}
+	baseOfListeners.SetMultipathTCP(true)
+	lc, err := c.NetListenConfig(baseOfListeners)
 	netlab.SkipOn(t, netlab.GVisor, "accepted sockets inherit nothing")
 	require.NoError(t, err)
+	assert.True(t, baseOfListeners.MultipathTCP())
+	assert.False(t, lc.MultipathTCP(), "its sockets lack options")
 	ln := tcptest.Listen(t, lc, "tcp4")
 	assert.Equal(t, 2, hooked)
 	tcptest.Dial(t, new(net.Dialer), ln)
@@ -51,7 +56,8 @@ func TestNetDialerRefusesAnInvalidConfig(t *testing.T) {
 // Other networks than TCP have no policy.
 func TestNetDialerOfOtherNetworks(t *testing.T) {
 	t.Parallel()
-	d, err := keepalive.Config{}.NetDialer(nil)
+	c := tcptest.Supported(tcptest.Quick)
+	d, err := c.NetDialer(nil)
 	require.NoError(t, err)
 	conn, err := d.Dial("udp4", "127.0.0.1:9")
 	if err != nil {
@@ -59,6 +65,16 @@ func TestNetDialerOfOtherNetworks(t *testing.T) {
 		t.Skipf("%s: no UDP: %v", runtime.GOOS, err)
 	}
 	conn.Close()
+
+	lc, err := c.NetListenConfig(nil)
+	netlab.SkipOn(t, netlab.GVisor, "accepted sockets inherit nothing")
+	require.NoError(t, err)
+	ln, err := lc.Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil && runtime.GOOS != "linux" {
+		t.Skipf("%s: %v", runtime.GOOS, err)
+	}
+	require.NoError(t, err)
+	ln.Close()
 }
 
 func TestSupported(t *testing.T) {

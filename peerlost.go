@@ -46,10 +46,8 @@ func isPeerLost(err error, call string) bool {
 	case interface{ Unwrap() []error }:
 		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return isPeerLost(err, call) })
 	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil {
-			return isPeerLost(inner, call)
-		}
+		return isPeerLost(e.Unwrap(), call)
 	}
 	// connect(2), ConnectEx on Windows
-	return err != nil && !strings.HasPrefix(call, "connect") && sockopt.IsPeerLost(call, err)
+	return !strings.HasPrefix(call, "connect") && sockopt.IsPeerLost(call, err)
 }

@@ -51,6 +51,7 @@ func TestIsPeerLost(t *testing.T) {
 		"name lookup":      &net.DNSError{Err: tcptest.ETIMEDOUT.Error(), IsTimeout: true},
 		"dial":             &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)},
 		"dial on Windows":  &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", tcptest.ETIMEDOUT)},
+		"connect":          os.NewSyscallError("connect", tcptest.ETIMEDOUT),
 		"refused":          tcptest.ECONNREFUSED,
 		"dial refused":     &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", tcptest.ECONNREFUSED)},
 		"dial by proxy":    &url.Error{Err: &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", tcptest.ETIMEDOUT)}}},

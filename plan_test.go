@@ -44,6 +44,7 @@ func TestPlan(t *testing.T) {
 		{keepalive.Target{Detect: 600 * s, IdleLimit: 60 * s}, keepalive.Config{Idle: 40 * s, Interval: 13 * s, Count: 3}},
 		{keepalive.Target{Detect: 17325 * time.Millisecond, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 9 * s, Interval: 2 * s, Count: 3, MaxRTO: s}},
 		{keepalive.Target{Detect: 60 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 29 * s, Interval: 8 * s, Count: 3, MaxRTO: 3 * s}},
+		{keepalive.Target{Detect: 60 * s, IdleLimit: 20 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 13 * s, Interval: 4 * s, Count: 3, MaxRTO: 3 * s}},
 		{keepalive.Target{IdleLimit: 350 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 234 * s, Interval: 77 * s, Count: 3, MaxRTO: 46 * s}},
 		{keepalive.Target{IdleLimit: 5 * s, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 3 * s, Interval: s, Count: 3, MaxRTO: s}},
 		{keepalive.Target{Detect: time.Hour, Unacked: true, SlowReads: true}, keepalive.Config{Idle: 1601 * s, Interval: 533 * s, Count: 3, MaxRTO: 120 * s}},

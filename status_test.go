@@ -8,6 +8,11 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+func TestSinceHeard(t *testing.T) {
+	assert.Equal(t, time.Second, keepalive.Status{SinceReceived: time.Second, SinceAck: time.Minute}.SinceHeard())
+	assert.Equal(t, time.Second, keepalive.Status{SinceReceived: time.Minute, SinceAck: time.Second}.SinceHeard())
+}
+
 func TestSuspect(t *testing.T) {
 	for _, tt := range []struct {
 		status keepalive.Status

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
-	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -70,7 +69,7 @@ func TestParseAccepts(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	want := `, want "default" alone, or any of off, ` + strings.Join(policy.Examples(), ", ") + ", with commas between them"
+	want := `, want "default" alone, or any of off, idle=1m, interval=5s, count=3, user_timeout=1m15s, max_rto=2s, with commas between them`
 	for s, says := range map[string]string{
 		"":                                 `"": unknown` + want,
 		" ":                                `"": unknown` + want,

@@ -61,16 +61,13 @@ func (w *watchedConn) shaped() net.Conn {
 func (w *watchedConn) shapedTransport() net.Conn {
 	socket, isSocket := w.Conn.(syscall.Conn)
 	half, isHalf := w.Conn.(closeWriter)
-	if isHalf && w.unacked != nil {
-		half = &limitedHalf{half, w.unacked}
-	}
 	switch {
 	case isSocket && isHalf:
-		return &watchedStream{w, socket, half}
+		return &watchedStream{w, socket, &limitedHalf{half, w.unacked}}
 	case isSocket:
 		return &watchedSocket{w, socket}
 	case isHalf:
-		return &watchedHalf{w, half}
+		return &watchedHalf{w, &limitedHalf{half, w.unacked}}
 	}
 	return w
 }

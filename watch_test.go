@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
@@ -152,7 +153,13 @@ func (session) ConnectionState() tls.ConnectionState { return tls.ConnectionStat
 // The methods of a nil *net.TCPConn panic.
 func TestWatchOfANilPointer(t *testing.T) {
 	conn := keepalive.Watch((*net.TCPConn)(nil), func(error) { t.Error("lost") })
-	assert.EqualError(t, tcptest.Err(conn.Read(nil)), "keepalive: got nil, want a connection")
-	assert.EqualError(t, conn.Close(), "keepalive: got nil, want a connection")
+	n, err := conn.Read(nil)
+	assert.Zero(t, n)
+	for _, err := range []error{
+		err, tcptest.Err(conn.Write(nil)), conn.Close(),
+		conn.SetDeadline(time.Time{}), conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Time{}),
+	} {
+		assert.EqualError(t, err, "keepalive: got nil, want a connection")
+	}
 	assert.Nil(t, keepalive.Watch(nil, nil))
 }

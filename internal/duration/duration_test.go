@@ -16,6 +16,7 @@ func TestFormat(t *testing.T) {
 		1050 * time.Millisecond:      "1.1s",
 		59960 * time.Millisecond:     "1m",
 		90400 * time.Millisecond:     "1m30s",
+		10 * time.Minute:             "10m",
 		time.Hour:                    "1h",
 		2*time.Hour + 11*time.Minute: "2h11m",
 		2*time.Hour + 15*time.Second: "2h0m15s",

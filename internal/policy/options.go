@@ -145,7 +145,7 @@ func (o *Option) parse(s string) (int64, error) {
 // field, the value and the range.
 func (o *Option) Validate(c Config) error {
 	v := o.of(c)
-	if v == 0 || v > 0 && o.accepts(RoundUp(time.Duration(v), o.Unit)) {
+	if v == 0 || o.accepts(RoundUp(time.Duration(v), o.Unit)) {
 		return nil
 	}
 	limit := o.Format(int64(o.Max) * int64(o.Unit))

@@ -58,6 +58,7 @@ func TestSilence(t *testing.T) {
 		"one retransmission":                  {[]int{1}, 0},
 		"two are too few":                     {[]int{1, 20}, 0},
 		"the third is the last":               {[]int{1, 9, 20}, 21},
+		"the third, after an answer":          {[]int{2, 9, 20}, 21},
 		"the backoff":                         {[]int{1, 3, 7, 15, 31}, 16},
 		"time without a new one":              {[]int{1, 2, 3, 500}, 501},
 		"one at the end of the time, exactly": {[]int{1, 3, 9}, 10},
@@ -76,11 +77,31 @@ func TestSilenceOfAPeerThatAnswers(t *testing.T) {
 	}
 	assert.Equal(t, 16, p.untilLost(t, 1, 3, 7, 15), "and then falls silent")
 
+	p.heard = p.now.Add(time.Millisecond)
+	assert.Equal(t, 0, p.untilLost(t, 3, 20), "two after its answer are too few")
+
 	p = newPeerOf()
 	p.flight.Unanswered = 3
 	assert.False(t, p.look(time.Second))
 	p.flight.Unanswered = 0
 	assert.False(t, p.look(time.Second))
+	assert.Equal(t, 16, p.untilLost(t, 1, 3, 7, 15))
+}
+
+// The time begins anew with other data.
+func TestSilenceOfNothingInFlight(t *testing.T) {
+	p := newPeerOf()
+	assert.Equal(t, 0, p.untilLost(t, 1, 9))
+	p.flight.Outstanding = false
+	assert.False(t, p.look(time.Second))
+	p.flight.Outstanding = true
+	p.flight.Unanswered = 0
+	assert.Equal(t, 16, p.untilLost(t, 1, 3, 7, 15), "once it is there")
+
+	p.flight.Outstanding, p.flight.Unanswered = false, 0
+	assert.False(t, p.look(time.Second))
+	p.flight.Outstanding, p.flight.Unanswered = true, 3
+	assert.False(t, p.look(time.Second), "seen for the first time")
 	assert.Equal(t, 16, p.untilLost(t, 1, 3, 7, 15))
 }
 
@@ -91,7 +112,7 @@ func TestSilenceAfterKeepalive(t *testing.T) {
 	p.flight.Unanswered = 5
 	assert.False(t, p.look(time.Second))
 	p.flight.Outstanding, p.flight.Probing = true, true
-	assert.Equal(t, 22, p.untilLost(t, 3, 7, 21), "three more")
+	assert.Equal(t, 22, p.untilLost(t, 3, 12, 21), "three more")
 }
 
 // The time for which a machine was paused does not count, and a retransmission has
@@ -123,6 +144,20 @@ func TestSilenceOfAPausedMachine(t *testing.T) {
 	assert.Equal(t, 4, p.untilLost(t, 2), "another one")
 
 	p = newPeerOf()
+	assert.Equal(t, 0, p.untilLost(t, 1, 20))
+	p.flight.Unanswered++
+	assert.False(t, p.look(5*time.Second), "paused, with the third")
+	assert.Equal(t, 0, p.untilLost(t), "it may have been answered")
+	assert.Equal(t, 3, p.untilLost(t, 2))
+
+	p = newPeerOf()
+	for range 3 {
+		p.flight.Unanswered++
+		assert.False(t, p.look(limit/2), "no pause")
+	}
+	assert.True(t, p.look(time.Second))
+
+	p = newPeerOf()
 	for lost, looks := false, 1; !lost; looks++ { // a machine that is paused at every third
 		require.Less(t, looks, 100)
 		switch looks % 3 {
@@ -152,4 +187,13 @@ func TestSilenceOfManyRetransmissions(t *testing.T) {
 	p.flight.Unanswered = 254
 	p.look(time.Second)
 	assert.Equal(t, 0, p.untilLost(t, 1, 2), "they count anew")
+
+	p = newPeerOf()
+	p.flight.Unanswered = 254
+	assert.False(t, p.look(time.Second))
+	p.heard = p.now.Add(time.Millisecond)
+	assert.False(t, p.look(time.Second), "answered")
+	assert.Equal(t, 0, p.untilLost(t, 1))
+	p.flight.Unanswered = 1 // 0 was not seen
+	assert.Equal(t, 13, p.untilLost(t, 3, 12), "three of the new ones")
 }

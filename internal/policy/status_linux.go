@@ -35,8 +35,11 @@ func Stat(fd uintptr) (Status, error) {
 // closed has none.
 func GaveUp(fd uintptr) bool {
 	var info unix.TCPInfo
-	err := sockopt.TCPInfo(fd, &info)
-	return err == nil && info.State == unix.BPF_TCP_CLOSE && (info.Probes > 0 || info.Retransmits > 0)
+	return sockopt.TCPInfo(fd, &info) == nil && gaveUp(&info)
+}
+
+func gaveUp(info *unix.TCPInfo) bool {
+	return info.State == unix.BPF_TCP_CLOSE && (info.Probes > 0 || info.Retransmits > 0)
 }
 
 // WasEstablished reports whether a round trip was ever measured on fd, or whether

@@ -23,6 +23,9 @@ func TestSoftErrors(t *testing.T) {
 	for _, call := range []string{"", "setsockopt", "sendfile", "splice"} {
 		assert.False(t, IsPeerLost(call, syscall.EINVAL), call)
 	}
+	for call, want := range map[string]bool{"read": true, "splice": true, "write": false, "shutdown": false} {
+		assert.Equal(t, want, IsPeerLost(call, syscall.ENOTCONN), call) // of MPTCP
+	}
 	for _, errno := range []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE, syscall.EBADF, syscall.EINTR} {
 		assert.False(t, IsPeerLost("read", errno), "%v", errno)
 	}

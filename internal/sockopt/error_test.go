@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -45,6 +47,29 @@ func TestControlOfNothing(t *testing.T) {
 	assert.EqualError(t, RawControl(nil, nil), "keepalive: syscall.RawConn is nil, want that of a socket")
 	assert.EqualError(t, RawControl(silent{}, nil), "keepalive: Control of syscall.RawConn returned without a call of its function")
 	assert.ErrorIs(t, RawControl(silent{net.ErrClosed}, nil), net.ErrClosed)
+}
+
+// What has no socket, or one that is closed, is an error, and f is not called.
+func TestControlOfNoSocket(t *testing.T) {
+	f := func(uintptr) error { t.Error("called"); return nil }
+	assert.ErrorIs(t, Control(socket{nil, net.ErrClosed}, f), net.ErrClosed)
+	assert.EqualError(t, Control(socket{}, f), "keepalive: SyscallConn of sockopt.socket returned nil")
+	assert.ErrorIs(t, Control(socket{silent{net.ErrClosed}, nil}, f), net.ErrClosed)
+}
+
+// socket is a syscall.Conn that returns what it holds.
+type socket struct {
+	rc  syscall.RawConn
+	err error
+}
+
+func (s socket) SyscallConn() (syscall.RawConn, error) { return s.rc, s.err }
+
+// An option without a number is one that the system lacks.
+func TestGetOfALackingOption(t *testing.T) {
+	_, err := (&Option{Name: "TCP_X"}).Get(0)
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.EqualError(t, err, "keepalive: getsockopt TCP_X on "+runtime.GOOS+": unsupported operation")
 }
 
 // silent is a syscall.RawConn that calls nothing back.

@@ -78,6 +78,17 @@ func TestSysctlThatNoSocketAcceptsAndOtherNetworks(t *testing.T) {
 	ln, err := keepalive.NewListener(inner, keepalive.Config{})
 	require.NoError(t, err)
 	tcptest.Pair(t, tcptest.DialFunc(keepalive.Config{}.WrapDial(new(net.Dialer).DialContext)), ln)
+
+	// A TCP connection of a listener that merges several has a use for them.
+	_, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	merged, err := keepalive.NewListener(&tcptest.FakeListener{Listener: inner, Conns: []net.Conn{accepted}}, keepalive.Config{})
+	require.NoError(t, err)
+	_, err = merged.Accept()
+	if tcptest.Portable {
+		assert.NoError(t, err, "what is not written can't be refused")
+	} else {
+		assert.ErrorContains(t, err, "net.ipv4.tcp_keepalive_time is 0")
+	}
 }
 
 // The system's defaults are read once per listener and wrapped dialer.

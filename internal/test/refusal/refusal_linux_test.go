@@ -5,9 +5,12 @@
 package refusal
 
 import (
+	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -100,6 +103,9 @@ func TestEveryPathNamesTheRefusedOption(t *testing.T) {
 					assert.Equal(t, name, refused.Option, path)
 					assert.ErrorIs(t, err, errno, path)
 					assert.Contains(t, err.Error(), "keepalive: setsockopt "+name+": ", path)
+					lacks := name == "TCP_RTO_MAX_MS" && errno == unix.ENOPROTOOPT
+					assert.Equal(t, lacks, strings.Contains(err.Error(), "Linux before 6.15 lacks it"), "%s: %v", path, err)
+					assert.Equal(t, lacks, strings.Contains(err.Error(), "lacks"), "%s: %v", path, err)
 				}
 				if name == "TCP_RTO_MAX_MS" { // the first that is set, since a socket may lack it
 					assert.Equal(t, before, tcptest.Options(t, conn))
@@ -117,18 +123,47 @@ func TestGetNamesTheRefusedOption(t *testing.T) {
 			t.Parallel()
 			ln := tcptest.PlainListen(t, "tcp4")
 			conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
-			var ofConn, ofListener error
+			same := keepalive.Config{Idle: tcptest.NetDefault.Idle, Interval: time.Minute, Count: 3} // but for Interval
+			var ofConn, ofListener, ofApply error
 			refusing(t, unix.SYS_GETSOCKOPT, option[0], option[1], unix.EPERM, func() {
 				ofConn = tcptest.Err(keepalive.Get(conn))
+				ofApply = same.Apply(conn)
 				ofListener = tcptest.Err(keepalive.GetListener(ln))
 			})
-			for _, err := range []error{ofConn, ofListener} {
+			errs := []error{ofConn, ofListener}
+			if name == "SO_KEEPALIVE" || name == "TCP_KEEPIDLE" || name == "TCP_KEEPINTVL" {
+				errs = append(errs, ofApply)
+			} else {
+				assert.NoError(t, ofApply, "it is not read")
+			}
+			for _, err := range errs {
 				var refused *keepalive.OptionError
 				require.ErrorAs(t, err, &refused)
 				assert.Equal(t, name, refused.Option)
 				assert.ErrorIs(t, err, unix.EPERM)
 			}
 		})
+	}
+}
+
+// Apply does without TCP_INFO, and Stat says that it can't.
+func TestApplyWithoutTCPInfo(t *testing.T) {
+	t.Parallel()
+	conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	for _, c := range []keepalive.Config{
+		tcptest.Quick,
+		{Idle: time.Second, Interval: time.Minute, Count: 3},
+		{Idle: time.Hour, Interval: time.Minute, Count: 3},
+		{Disable: true, Idle: time.Hour, Interval: time.Minute, Count: 9},
+		{Idle: time.Hour, Interval: time.Minute, Count: 9},
+	} {
+		refusing(t, unix.SYS_GETSOCKOPT, unix.IPPROTO_TCP, unix.TCP_INFO, unix.EPERM, func() {
+			assert.NoError(t, c.Apply(conn))
+			_, err := keepalive.Stat(conn)
+			assert.ErrorIs(t, err, unix.EPERM)
+			assert.ErrorContains(t, err, "keepalive: getsockopt TCP_INFO: ")
+		})
+		tcptest.AssertOptions(t, c, conn)
 	}
 }
 
@@ -151,4 +186,34 @@ func TestKernelWithoutMaxRTO(t *testing.T) {
 		_, err = keepalive.NewListener(ln, keepalive.Config{MaxRTO: time.Second})
 		assert.EqualError(t, err, "keepalive: getsockopt TCP_RTO_MAX_MS: protocol not available: Linux before 6.15 lacks it")
 	})
+}
+
+// Supported leaves out an option that the kernel lacks, and no other. It asks once, so
+// a process of its own runs the test.
+func TestSupportedWithoutMaxRTO(t *testing.T) {
+	const child = "KEEPALIVE_WITHOUT_MAX_RTO"
+	if os.Getenv(child) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+		cmd.Env = append(os.Environ(), child+"=1")
+		out, err := cmd.CombinedOutput()
+		netlab.SkipForeignBinary(t, err)
+		assert.NoError(t, err, "%s", out)
+		if strings.Contains(string(out), "--- SKIP: ") {
+			netlab.Skip(t, errors.New(string(out)))
+		}
+		assert.Contains(t, string(out), "--- PASS: "+t.Name(), "%s", out)
+		return
+	}
+	c := keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: time.Minute, MaxRTO: 2 * time.Second}
+	without := c
+	without.MaxRTO = 0
+	option := options["TCP_RTO_MAX_MS"]
+	refusing(t, unix.SYS_GETSOCKOPT, option[0], option[1], unix.EPERM, func() {
+		assert.Equal(t, c, c.Supported(), "nothing is known")
+	})
+	refusing(t, unix.SYS_GETSOCKOPT, option[0], option[1], unix.ENOPROTOOPT, func() {
+		assert.Equal(t, without, without.Supported(), "nothing is asked")
+		assert.Equal(t, without, c.Supported())
+	})
+	assert.Equal(t, without, c.Supported(), "as it was found out")
 }
