@@ -12,6 +12,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A sysctl of zero is a time that the kernel takes at its word.
+func TestDetectionTimeOfZeros(t *testing.T) {
+	t.Parallel()
+	if tcptest.Portable {
+		t.Skip("package net: this build knows no kernel")
+	}
+	netlab.NewNamespace(t)
+	const s = time.Second
+	netlab.Sysctl(t, "tcp_keepalive_time", "0")
+	netlab.Sysctl(t, "tcp_keepalive_intvl", "0")
+	for c, want := range map[keepalive.Config]time.Duration{
+		{Interval: s, Count: 3}:                  3 * s,
+		{Idle: s, Count: 3}:                      s,
+		{Idle: s, Count: 3, UserTimeout: 10 * s}: 10 * s,
+		{Count: 3}:                               0,
+	} {
+		d, ok := c.DetectionTime()
+		assert.True(t, ok, "%v", c)
+		assert.Equal(t, want, d, "%v", c)
+	}
+}
+
 func TestUnackedTime(t *testing.T) {
 	t.Parallel()
 	if tcptest.Portable {

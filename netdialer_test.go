@@ -18,8 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// needsKeepalive skips where NetDialer says that there is none.
+func needsKeepalive(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "js" || runtime.GOOS == "wasip1" {
+		t.Skipf("%s: it has no keepalive", runtime.GOOS)
+	}
+}
+
 func TestNetDialerLeavesItsBaseAlone(t *testing.T) {
 	t.Parallel()
+	needsKeepalive(t)
 	c, hooked := tcptest.Supported(tcptest.Quick), 0
 	base := &net.Dialer{Timeout: time.Minute, KeepAlive: time.Hour, Control: func(string, string, syscall.RawConn) error { hooked++; return nil }}
 	d, err := c.NetDialer(base)
@@ -56,6 +65,7 @@ func TestNetDialerRefusesAnInvalidConfig(t *testing.T) {
 // Other networks than TCP have no policy.
 func TestNetDialerOfOtherNetworks(t *testing.T) {
 	t.Parallel()
+	needsKeepalive(t)
 	c := tcptest.Supported(tcptest.Quick)
 	d, err := c.NetDialer(nil)
 	require.NoError(t, err)

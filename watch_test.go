@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +51,43 @@ func TestWatchKeepsReturningTheLoss(t *testing.T) {
 		assert.Equal(t, loss, tcptest.Err(conn.(io.ReaderFrom).ReadFrom(&failing{errs: []error{errors.New("of the source")}})))
 	}
 	assert.Equal(t, []error{loss}, told)
+
+	told = nil
+	conn = keepalive.Watch(&failing{errs: []error{loss}}, func(err error) { told = append(told, err) })
+	for range 2 {
+		assert.Equal(t, loss, tcptest.Err(conn.Read(nil)))
+		assert.Equal(t, loss, tcptest.Err(io.Copy(io.Discard, conn)))
+	}
+	assert.Equal(t, []error{loss}, told, "although it comes twice")
+}
+
+// A call that succeeds does so after the loss too: data had arrived.
+func TestWatchKeepsASuccess(t *testing.T) {
+	conn := keepalive.Watch(&failing{errs: []error{lostPeer(), nil}}, nil)
+	assert.True(t, keepalive.IsPeerLost(tcptest.Err(conn.Read(nil))))
+	assert.NoError(t, tcptest.Err(conn.Read(nil)))
+	assert.NoError(t, tcptest.Err(conn.Write(nil)))
+	assert.NoError(t, tcptest.Err(conn.(io.ReaderFrom).ReadFrom(strings.NewReader(""))))
+}
+
+// A Read that ends at its deadline waits for no Write.
+func TestWatchOfADeadlineDuringAWrite(t *testing.T) {
+	dialed, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	conn := keepalive.Watch(dialed, nil)
+	written := make(chan error, 1)
+	go func() { written <- tcptest.Err(conn.Write(make([]byte, 64<<20))) }()
+	conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	read := make(chan error, 1)
+	go func() { read <- tcptest.Err(conn.Read(make([]byte, 1))) }()
+	select {
+	case err := <-read:
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Empty(t, written)
+	case <-time.After(10 * time.Second):
+		t.Error("Read goes on waiting")
+	}
+	conn.Close()
+	assert.Error(t, <-written)
 }
 
 func TestWatchLeavesOtherErrorsAlone(t *testing.T) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"log"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,16 +94,26 @@ func inParallel(workers, n int, f func(i int)) {
 }
 
 // pass runs tests of a binary with a mutant, or with none, and reports whether they
-// pass in time.
+// pass in time. It stops at the first that fails.
 func (b binary) pass(mutant int, reached string, timeout time.Duration, names ...string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, b.path, "-test.failfast", "-test.run", "^("+strings.Join(names, "|")+")$")
+	cmd := exec.CommandContext(ctx, b.path, "-test.v", "-test.failfast", "-test.parallel=8", "-test.run", "^("+strings.Join(names, "|")+")$")
 	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mutant), "MUTANTS_REACHED="+reached)
 	cmd.WaitDelay = time.Second
+	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("--- FAIL: ")) {
+			cancel()
+		}
+		return len(p), nil
+	})
 	return cmd.Run() == nil
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // judge runs the tests against each mutant.
 func judge(mutants []*mutant, tests []*test, workers int) {
@@ -116,35 +128,37 @@ func judge(mutants []*mutant, tests []*test, workers int) {
 	})
 }
 
-// isKilled runs the tests that reach the mutant, the quick ones of a package at once.
+// isKilled runs the tests that reach the mutant, those of a package at once that take
+// a similar time: first the quick ones.
 func (m *mutant) isKilled(tests []*test) bool {
-	var slow []*test
-	together := make(map[binary][]*test)
-	for _, t := range tests {
-		switch {
-		case !t.reaches[m.id]:
-		case t.takes < time.Second:
-			together[t.binary] = append(together[t.binary], t)
-		default:
-			slow = append(slow, t)
+	bounds := []time.Duration{time.Second, 8 * time.Second, math.MaxInt64}
+	for _, bound := range bounds {
+		together := make(map[binary][]*test)
+		tests = slices.DeleteFunc(slices.Clone(tests), func(t *test) bool {
+			if t.takes < bound && t.reaches[m.id] {
+				m.reached = true
+				together[t.binary] = append(together[t.binary], t)
+			}
+			return t.takes < bound
+		})
+		for b, tests := range together {
+			if !b.passInTime(m.id, tests) {
+				return true
+			}
 		}
-		m.reached = m.reached || t.reaches[m.id]
 	}
-	for b, quick := range together {
-		if !b.passInTime(m.id, quick...) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(slow, func(t *test) bool { return !t.binary.passInTime(m.id, t) })
+	return false
 }
 
-// passInTime allows five times the usual time: many a mutant never comes to an end.
-func (b binary) passInTime(mutant int, tests ...*test) bool {
-	timeout := 3 * time.Second
+// passInTime allows for tests that run one after the other, and several times the
+// usual time: many a mutant never comes to an end.
+func (b binary) passInTime(mutant int, tests []*test) bool {
+	timeout, longest := 3*time.Second, time.Duration(0)
 	var names []string
 	for _, t := range tests {
-		timeout += 5 * t.takes
+		timeout += t.takes
+		longest = max(longest, t.takes)
 		names = append(names, t.name)
 	}
-	return b.pass(mutant, "", timeout, names...)
+	return b.pass(mutant, "", timeout+4*longest, names...)
 }

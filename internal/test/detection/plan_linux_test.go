@@ -108,7 +108,6 @@ func TestDetectionTimeIsTheKernelsBySysctl(t *testing.T) {
 	for _, tt := range []struct{ idle, interval, probes string }{
 		{"2", "1", "2"},
 		{"1", "0", "4"},
-		{"0", "1", "3"},
 		{"1", "1", "0"},
 		{"1", "-1", "0"},
 		{"1", "-1", "1"},
