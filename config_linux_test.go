@@ -21,6 +21,10 @@ func TestEffective(t *testing.T) {
 	}
 	assert.Equal(t, want, keepalive.Config{}.Effective())
 	// Each field is taken from the system by itself.
+	netlab.Sysctl(t, "tcp_keepalive_probes", "4")
+	if !tcptest.Portable {
+		want.Count = 4
+	}
 	set := keepalive.Config{Idle: time.Minute, Interval: time.Second, Count: 3}
 	for i := range 8 {
 		c, want := set, want

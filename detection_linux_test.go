@@ -60,6 +60,11 @@ func TestUnackedTime(t *testing.T) {
 		assert.False(t, ok, "%v, which no socket accepts", c)
 	}
 	assertUnacked(keepalive.Config{Idle: -1, MaxRTO: s}, 14400*ms)
+	if (keepalive.Config{MaxRTO: s}).Supported().MaxRTO != 0 {
+		netlab.Sysctl(t, "tcp_rto_max_ms", "1000")
+		assertUnacked(keepalive.Config{}, 14400*ms)
+		netlab.Sysctl(t, "tcp_rto_max_ms", "120000")
+	}
 	netlab.Sysctl(t, "tcp_retries2", "0")
 	assertUnacked(keepalive.Config{}, 200*ms)
 	netlab.Sysctl(t, "tcp_retries2", "255")

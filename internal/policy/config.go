@@ -35,14 +35,9 @@ func (c Config) Effective() Config {
 	if c.Idle != 0 && c.Interval != 0 && c.Count != 0 {
 		return c
 	}
-	return c.or(SystemDefaults())
-}
-
-// or returns c with those of defaults in place of zero fields that select a
-// system default.
-func (c Config) or(defaults Config) Config {
+	defaults := SystemDefaults() // zero in the other fields
 	for i := range Options {
-		if o := &Options[i]; o.Zero == SystemDefault && o.Of(c) == 0 {
+		if o := &Options[i]; o.Of(c) == 0 {
 			c = o.With(c, o.Of(defaults))
 		}
 	}

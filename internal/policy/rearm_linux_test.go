@@ -134,6 +134,11 @@ func TestHolds(t *testing.T) {
 // refusal leaves it as it was.
 func TestRestart(t *testing.T) {
 	fd := holding(t, full)
+	for _, c := range []Config{full, Supported(Config{Idle: time.Minute, Interval: time.Second, Count: 9, MaxRTO: 2 * time.Second})} {
+		require.NoError(t, restart(fd, c))
+		requireHeld(t, c, fd)
+	}
+	fd = holding(t, full)
 	for _, c := range []Config{full, {Idle: time.Hour, Interval: 7 * time.Second, Count: 9}} {
 		require.NoError(t, restart(fd, c))
 		requireHeld(t, c, fd)

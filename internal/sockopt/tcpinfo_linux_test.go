@@ -39,4 +39,5 @@ func TestTCPInfoFilled(t *testing.T) {
 		}
 	}
 	assert.ErrorIs(t, TCPInfo(^uintptr(0), new(unix.TCPInfo)), unix.EBADF)
+	assert.ErrorIs(t, Disconnect(^uintptr(0)), unix.EBADF)
 }

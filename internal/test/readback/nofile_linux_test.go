@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
@@ -75,6 +76,10 @@ func TestDefaultsWithoutDescriptors(t *testing.T) {
 		assert.ErrorContains(t, err, "is unknown")
 		assert.Equal(t, 75*time.Second, detection(), "read before")
 		assert.NoError(t, keepalive.Config{Disable: true}.Apply(conn), "it does not matter while keepalive is off")
+		off := tcptest.Quick
+		off.Disable = true
+		tcptest.AssertOptions(t, off, conn, "which stay as they were")
+		assert.ErrorIs(t, tcptest.Err(policy.OfNewSocket()), syscall.EMFILE)
 		assert.NoError(t, tcptest.Quick.Apply(conn), "nothing is to be read")
 	})
 	tcptest.AssertOptions(t, tcptest.Quick, conn)

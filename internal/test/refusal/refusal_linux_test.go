@@ -17,6 +17,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-7be6acb7/keepalive"
+	"github.com/seed-7be6acb7/keepalive/internal/policy"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/stretchr/testify/assert"
@@ -115,6 +116,19 @@ func TestEveryPathNamesTheRefusedOption(t *testing.T) {
 	}
 }
 
+// A zero UserTimeout turns off what a socket may have. Where the kernel lacks it,
+// there is nothing to turn off, but a refusal is an error.
+func TestUserTimeoutThatCannotBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	option := options["TCP_USER_TIMEOUT"]
+	for errno, want := range map[syscall.Errno]error{unix.ENOPROTOOPT: nil, unix.EPERM: unix.EPERM} {
+		conn, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+		refusing(t, unix.SYS_SETSOCKOPT, option[0], option[1], errno, func() {
+			assert.ErrorIs(t, tcptest.Quick.Apply(conn), want)
+		})
+	}
+}
+
 // What can't be read is an error that names the option.
 func TestGetNamesTheRefusedOption(t *testing.T) {
 	t.Parallel()
@@ -124,13 +138,14 @@ func TestGetNamesTheRefusedOption(t *testing.T) {
 			ln := tcptest.PlainListen(t, "tcp4")
 			conn, _ := tcptest.Pair(t, new(net.Dialer), ln)
 			same := keepalive.Config{Idle: tcptest.NetDefault.Idle, Interval: time.Minute, Count: 3} // but for Interval
-			var ofConn, ofListener, ofApply error
+			var ofConn, ofListener, ofApply, ofNew error
 			refusing(t, unix.SYS_GETSOCKOPT, option[0], option[1], unix.EPERM, func() {
 				ofConn = tcptest.Err(keepalive.Get(conn))
+				ofNew = tcptest.Err(policy.OfNewSocket())
 				ofApply = same.Apply(conn)
 				ofListener = tcptest.Err(keepalive.GetListener(ln))
 			})
-			errs := []error{ofConn, ofListener}
+			errs := []error{ofConn, ofListener, ofNew}
 			if name == "SO_KEEPALIVE" || name == "TCP_KEEPIDLE" || name == "TCP_KEEPINTVL" {
 				errs = append(errs, ofApply)
 			} else {
