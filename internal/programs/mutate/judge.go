@@ -101,6 +101,7 @@ func (b binary) pass(mutant int, reached string, timeout time.Duration, names ..
 	cmd := exec.CommandContext(ctx, b.path, "-test.v", "-test.failfast", "-test.parallel=8", "-test.run", "^("+strings.Join(names, "|")+")$")
 	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mutant), "MUTANTS_REACHED="+reached)
+	killGroup(cmd)
 	cmd.WaitDelay = time.Second
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		if bytes.Contains(p, []byte("--- FAIL: ")) {
