@@ -132,7 +132,9 @@ const notReached = " (no test gets there)"
 // report prints the survivors and the score, which leaves out what is accepted.
 func report(out io.Writer, mutants []*mutant, accepted []*acceptance, o options) error {
 	killed, survived, known := 0, 0, 0
+	changed := make(map[string]bool) // files
 	for _, m := range mutants {
+		changed[m.file] = true
 		switch {
 		case m.dropped:
 		case m.killed:
@@ -149,7 +151,7 @@ func report(out io.Writer, mutants []*mutant, accepted []*acceptance, o options)
 		}
 	}
 	for _, a := range accepted {
-		if file, _, _ := strings.Cut(a.survivor, ":"); !a.used && o.again == "" && o.files.MatchString(file) {
+		if file, _, _ := strings.Cut(a.survivor, ":"); !a.used && o.again == "" && changed[file] {
 			fmt.Fprintf(out, "accepted, but not a survivor: %s\n", a.survivor)
 		}
 	}

@@ -16,7 +16,8 @@ func TestSurvivors(t *testing.T) {
 	accepted := filepath.Join(t.TempDir(), "accepted")
 	require.NoError(t, os.WriteFile(accepted, []byte("# a comment\n"+
 		"sample.go: Clamp: n > *: >= # the result is the same\n"+
-		"sample.go: Clamp: n: zero # out of date\n"), 0o600))
+		"sample.go: Clamp: n: zero # out of date\n"+
+		"other.go: f: 0: greater # of a file that is not changed\n"), 0o600))
 	o, err := parse([]string{"-accepted", accepted, "-least", "70", "./testdata/sample"})
 	require.NoError(t, err)
 	var out strings.Builder
