@@ -117,6 +117,7 @@ func TestBrokenSocket(t *testing.T) {
 		assert.Zero(t, status)
 		assert.EqualError(t, tcptest.Quick.Apply(conn), says)
 		assert.EqualError(t, tcptest.Err(keepalive.Get(conn)), says)
+		assert.EqualError(t, tcptest.Err(new(keepalive.Watcher).Watch(conn)), says)
 	}
 }
 

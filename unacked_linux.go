@@ -118,15 +118,15 @@ func (u *unackedLimit) look() {
 	u.mu.Lock()
 	u.wrote = false // the kernel counts the data of earlier calls
 	u.mu.Unlock()
-	flight, open := w.flight()
+	flight := w.flight()
 	u.mu.Lock()
-	lost := open && u.silence.Observe(time.Now(), flight, u.limit) && !u.stopped
+	lost := u.silence.Observe(time.Now(), flight, u.limit) && !u.stopped
 	switch {
 	case u.stopped:
-	case open && (flight.Outstanding || u.writing > 0 || u.wrote):
+	case flight.Outstanding || u.writing > 0 || u.wrote:
 		u.rare = false
 		u.timer.Reset(u.limit / 8)
-	case open && u.reading > 0:
+	case u.reading > 0:
 		u.rare = true
 		u.timer.Reset(u.limit / 2)
 	default:
@@ -138,12 +138,13 @@ func (u *unackedLimit) look() {
 	}
 }
 
-func (w *watchedConn) flight() (flight policy.Flight, open bool) {
-	sockopt.RawControl(w.rc, func(fd uintptr) (err error) {
-		flight, open, err = policy.ReadFlight(fd)
-		return err
+// flight returns the data in flight, none once the connection has ended.
+func (w *watchedConn) flight() (flight policy.Flight) {
+	sockopt.RawControl(w.rc, func(fd uintptr) error {
+		flight = policy.ReadFlight(fd)
+		return nil
 	})
-	return flight, open
+	return flight
 }
 
 // giveUp ends the connection, and makes its calls return a timeout.

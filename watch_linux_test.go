@@ -69,6 +69,93 @@ func TestLostMayWaitForOtherCalls(t *testing.T) {
 	assert.Equal(t, loss, w.err)
 }
 
+// It may be one of two that are under way.
+func TestLostMayWaitForOneOfTwoCalls(t *testing.T) {
+	conn, loss := resetConn(t), os.NewSyscallError("read", syscall.ETIMEDOUT)
+	calls := make(chan error, 2)
+	w := watch(conn, func(error) { assertReturns(t, loss, calls) })
+	_ = w.begin()
+	_ = w.begin()
+	w.mu.Lock()
+	tell := w.noteEnd(loss)
+	w.mu.Unlock()
+	for range cap(calls) {
+		go func() { calls <- w.end(true, io.EOF) }()
+	}
+	tell()
+	assertReturns(t, loss, calls)
+}
+
+// A loss that was left to the calls under way is told of when none returns it.
+func TestLossThatNoCallReturns(t *testing.T) {
+	needEvents(t)
+	for _, end := range []error{nil, os.ErrDeadlineExceeded} {
+		conn, peer := pairOf(t)
+		netlab.MustSilence(t, peer)
+		require.NoError(t, Config{UserTimeout: time.Millisecond}.Apply(conn))
+		lost := make(chan error, 2)
+		w := watch(conn, func(err error) { lost <- err })
+		require.NoError(t, w.register())
+		first, second := w.begin(), w.begin()
+		_, err := conn.Write([]byte("x"))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.missed
+		}, long, time.Millisecond)
+		returned := make(chan error, 1)
+		go func() { returned <- w.end(first, end) }()
+		assert.Empty(t, lost)
+		w.end(second, end)
+		<-returned
+		select {
+		case err := <-lost:
+			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		case <-time.After(long):
+			t.Error("nobody is told")
+		}
+		w.Close()
+		assert.Empty(t, lost)
+	}
+}
+
+// The kernel returns an error once. Each of two connections around one socket has it,
+// and is told of it if it is a loss.
+func TestTwoConnectionsShareAnEnd(t *testing.T) {
+	needEvents(t)
+	reset := resetConn(t)
+	for _, end := range []error{os.NewSyscallError("read", syscall.ETIMEDOUT), os.NewSyscallError("read", syscall.ECONNRESET)} {
+		for _, spread := range []bool{true, false} {
+			lost := make(chan error, 3)
+			var both [2]*watchedConn
+			for i := range both {
+				both[i] = watch(reset, func(err error) { lost <- err })
+				require.NoError(t, both[i].register())
+			}
+			if spread {
+				assert.Equal(t, end, both[1].end(both[1].begin(), end))
+			} else {
+				both[1].mu.Lock()
+				both[1].err = end
+				both[1].mu.Unlock()
+				both[1].hearEnd(true)
+			}
+			assert.Equal(t, end, both[0].end(both[0].begin(), io.EOF))
+			if IsPeerLost(end) {
+				assert.Equal(t, end, <-lost)
+			}
+			for _, w := range both {
+				w.unregister()
+			}
+			if spread && IsPeerLost(end) {
+				assert.Equal(t, end, <-lost)
+			}
+			assert.Empty(t, lost)
+		}
+	}
+}
+
 // Where the other call has not lost the peer either, each keeps its error.
 func TestWatchOfTwoCallsThatAreReset(t *testing.T) {
 	w := watch(resetConn(t), func(err error) { t.Error(err) })

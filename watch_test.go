@@ -191,7 +191,10 @@ func (session) ConnectionState() tls.ConnectionState { return tls.ConnectionStat
 // The methods of a nil *net.TCPConn panic.
 func TestWatchOfANilPointer(t *testing.T) {
 	conn := keepalive.Watch((*net.TCPConn)(nil), func(error) { t.Error("lost") })
-	n, err := conn.Read(nil)
+	n, err := conn.Write([]byte("x"))
+	assert.Zero(t, n)
+	assert.Error(t, err)
+	n, err = conn.Read(nil)
 	assert.Zero(t, n)
 	for _, err := range []error{
 		err, tcptest.Err(conn.Write(nil)), conn.Close(),

@@ -3,7 +3,10 @@
 package keepalive
 
 import (
+	"io"
 	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +14,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+func (u *unackedLimit) armed() *time.Timer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.timer
+}
 
 func (u *unackedLimit) looking() bool {
 	u.mu.Lock()
@@ -25,6 +34,7 @@ func TestUnackedLooksOnlyAtDataInFlight(t *testing.T) {
 	watched, err := (&Watcher{Unacked: time.Second}).Watch(conn)
 	require.NoError(t, err)
 	u := watched.(*watchedStream).unacked
+	assert.True(t, u.looking())
 	ends := func() bool { return !u.looking() }
 	require.Eventually(t, ends, long, time.Millisecond, "of what was sent before")
 
@@ -41,10 +51,34 @@ func TestUnackedLooksOnlyAtDataInFlight(t *testing.T) {
 	peer.Write([]byte("x"))
 	watched.Read(make([]byte, 1))
 	assert.False(t, u.looking(), "Read")
+	peer.CloseWrite()
+	io.Copy(io.Discard, watched)
+	assert.False(t, u.looking(), "WriteTo")
+
+	u.enter()
+	u.look()
+	assert.True(t, u.looking(), "a call that may still send")
+	timer := u.armed()
+	u.start()
+	assert.Same(t, timer, u.armed(), "one at a time")
+	u.leave()
+	require.Eventually(t, ends, long, time.Millisecond)
 
 	watched.Close()
 	u.enter()
-	assert.False(t, u.looking(), "after Close")
+	assert.Nil(t, u.armed(), "after Close")
+}
+
+// The zero Watcher leaves data in flight to the kernel, and tells nobody.
+func TestZeroWatcher(t *testing.T) {
+	needEvents(t)
+	conn, _ := pairOf(t)
+	watched, err := new(Watcher).Watch(conn)
+	require.NoError(t, err)
+	w := watched.(*watchedStream).watchedConn
+	assert.Nil(t, w.unacked)
+	loss := os.NewSyscallError("read", syscall.ETIMEDOUT)
+	assert.Equal(t, loss, w.end(w.begin(), loss))
 }
 
 // A connection that was dropped with data in flight is collected.
@@ -58,7 +92,9 @@ func TestDroppedConnectionsWithDataInFlight(t *testing.T) {
 	require.NoError(t, err)
 	_, err = watched.Write([]byte("x"))
 	require.NoError(t, err)
-	assert.True(t, watched.(*watchedStream).unacked.looking())
+	u := watched.(*watchedStream).unacked
+	assert.True(t, u.looking())
 	watched = nil
 	awaitNothingWatched(t)
+	u.look() // of its timer
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // epollDescriptors counts those that watch a socket of this process, beside that
@@ -32,9 +33,23 @@ func epollDescriptors(t *testing.T) (n int) {
 	return n - 1
 }
 
-func pollGoroutines() int {
-	stacks := make([]byte, 1<<20)
-	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), ".(*endPoller).poll(")
+const pollFunction = ".(*endPoller).poll("
+
+func stacks() string {
+	text := make([]byte, 1<<20)
+	return string(text[:runtime.Stack(text, true)])
+}
+
+func pollGoroutines() int { return strings.Count(stacks(), pollFunction) }
+
+// pollStack returns the stack of the goroutine that waits for events.
+func pollStack() string {
+	for stack := range strings.SplitSeq(stacks(), "\n\n") {
+		if strings.Contains(stack, pollFunction) {
+			return stack
+		}
+	}
+	return ""
 }
 
 func watchedSockets() int {
@@ -96,6 +111,7 @@ func TestNothingIsLeftOfWatchedConnections(t *testing.T) {
 	assert.Equal(t, 40, watchedSockets())
 	assert.Equal(t, 1, pollGoroutines())
 	assert.Equal(t, 1, epollDescriptors(t))
+	require.Eventually(t, func() bool { return strings.Contains(pollStack(), "[IO wait") }, long, time.Millisecond, "it waits for events")
 
 	for i, conn := range watched {
 		if i%2 == 0 {
@@ -154,17 +170,26 @@ func TestDroppedConnectionsAreCollected(t *testing.T) {
 func TestWatchedDescriptorsAreUsedAgain(t *testing.T) {
 	needEvents(t)
 	awaitNothingWatched(t)
-	for range 20 {
+	for i := range 20 {
 		conn, _ := pairOf(t)
 		first := Watch(conn, nil)
 		file, err := conn.File()
 		require.NoError(t, err)
 		require.NoError(t, conn.Close()) // the kernel keeps its entry
+		var other net.Conn
+		if i%2 == 0 { // and this process does not
+			conn, _ := pairOf(t)
+			other = Watch(conn, nil)
+			first.Close()
+		}
 		again, err := net.FileConn(file) // the same socket, maybe of the same number
 		require.NoError(t, err)
 		second := Watch(again, nil)
 		assert.GreaterOrEqual(t, watchedSockets(), 1)
 		first.Close()
+		if other != nil {
+			other.Close()
+		}
 		assert.Equal(t, 1, watchedSockets())
 		second.Close()
 		file.Close()
@@ -195,6 +220,18 @@ func TestClosedConnectionsShareNoEnd(t *testing.T) {
 		duplicate.Close()
 		file.Close()
 	}
+}
+
+// An event may be read after its connection was closed.
+func TestEventOfAClosedConnection(t *testing.T) {
+	needEvents(t)
+	conn, _ := pairOf(t)
+	w := watch(conn, func(err error) { t.Error(err) })
+	require.NoError(t, w.register())
+	w.Close()
+	endPoll.pass(&unix.EpollEvent{Events: unix.EPOLLERR, Fd: int32(w.socket.id)})
+	w.hearEnd(true)
+	assert.NoError(t, w.err)
 }
 
 // Where the kernel refuses the socket Watch works without.

@@ -9,23 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFlight returns the data in flight on the connection fd. open is false once it
-// has ended.
-func ReadFlight(fd uintptr) (f Flight, open bool, err error) {
+// ReadFlight returns the data in flight on the connection fd, none once it has ended.
+func ReadFlight(fd uintptr) Flight {
 	var info unix.TCPInfo
 	if err := sockopt.TCPInfo(fd, &info); err != nil {
-		return Flight{}, false, err
+		return Flight{}
 	}
-	switch info.State {
-	case 0, unix.BPF_TCP_CLOSE:
-		return Flight{}, false, nil
-	case unix.BPF_TCP_SYN_SENT: // with TCP Fast Open: a peer that has never answered
-		return Flight{Outstanding: true}, true, nil
-	}
-	return flightOf(&info), true, nil
+	return flightOf(&info)
 }
 
 func flightOf(info *unix.TCPInfo) Flight {
+	switch info.State {
+	case 0, unix.BPF_TCP_CLOSE:
+		return Flight{}
+	case unix.BPF_TCP_SYN_SENT: // with TCP Fast Open: a peer that has never answered
+		return Flight{Outstanding: true}
+	}
 	f := Flight{
 		SinceHeard: sinceHeard(info),
 		Timeout:    200*time.Millisecond + time.Duration(info.Rtt+4*info.Rttvar)*time.Microsecond,

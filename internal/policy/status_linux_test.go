@@ -133,4 +133,12 @@ func TestFlightOf(t *testing.T) {
 		tt.want.SinceHeard, tt.want.Timeout = 5*s, 203*time.Millisecond // as RFC 6298 has it
 		assert.Equal(t, tt.want, flightOf(infoOf(5*s, tt.info)))
 	}
+	for state, want := range map[uint8]Flight{
+		unix.BPF_TCP_CLOSE:    {},
+		unix.BPF_TCP_SYN_SENT: {Outstanding: true}, // with TCP Fast Open
+	} {
+		sent.State = state
+		assert.Equal(t, want, flightOf(infoOf(5*s, sent)), state)
+	}
+	assert.Zero(t, ReadFlight(closed))
 }

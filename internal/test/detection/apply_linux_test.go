@@ -265,6 +265,7 @@ func TestApplyWithAProbeOutSendsNothing(t *testing.T) {
 		{Idle: 2 * s, Interval: 14 * s, Count: 9},
 		{Idle: s, Interval: 15 * s, Count: 9},
 		{Idle: time.Minute, Interval: 15 * s, Count: 9},
+		{Disable: true, Idle: 2 * s, Interval: 15 * s, Count: 9},
 	} {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()

@@ -141,16 +141,48 @@ func TestUnackedOverTLS(t *testing.T) {
 // A handshake that a Read begins is data in flight.
 func TestUnackedOfAHandshake(t *testing.T) {
 	t.Parallel()
-	dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
-	tcptest.Exchange(t, dialed, accepted)
-	tcptest.AwaitAcked(t, dialed, accepted)
-	netlab.MustSilence(t, accepted.(*net.TCPConn))
-	watched, losses := limit(t, tls.Client(dialed, &tls.Config{InsecureSkipVerify: true}), time.Second)
-	time.Sleep(500 * time.Millisecond) // by now nothing is looked at
+	for name, read := range map[string]func(net.Conn) error{
+		"Read":    tcptest.Read,
+		"WriteTo": func(conn net.Conn) error { return tcptest.Err(io.Copy(io.Discard, conn)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))
+			tcptest.Exchange(t, dialed, accepted)
+			tcptest.AwaitAcked(t, dialed, accepted)
+			netlab.MustSilence(t, accepted.(*net.TCPConn))
+			watched, losses := limit(t, tls.Client(dialed, &tls.Config{InsecureSkipVerify: true}), time.Second)
+			time.Sleep(500 * time.Millisecond) // by now nothing is looked at
+			since := time.Now()
+			watched.SetDeadline(since.Add(time.Minute))
+			assert.ErrorContains(t, read(watched), "keepalive gave up")
+			assert.Len(t, losses, 1)
+			tcptest.AssertWithin(t, since, time.Second, most(time.Second))
+		})
+	}
+}
+
+// A connection by TCP Fast Open, which is watched before it is established, has a peer
+// to give up.
+func TestUnackedOfAFastOpen(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_fastopen", "1029") // TFO_CLIENT_ENABLE | TFO_CLIENT_NO_COOKIE | TFO_SERVER_WO_SOCKOPT1
+	ln := tcptest.PlainListen(t, "tcp4")
+	d := &keepalive.Dialer{Config: noKeepalive.Config, NetDialer: &net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+		return nil
+	}}}
+	conn := tcptest.Dial(t, d, ln)
+	watched, losses := limit(t, conn, time.Second)
+	require.NoError(t, tcptest.Write(watched))
+	peer := tcptest.Accept(t, ln)
+	require.NoError(t, tcptest.Read(peer))
+	tcptest.AwaitAcked(t, conn)
+	netlab.MustSilence(t, peer.(*net.TCPConn))
 	since := time.Now()
-	assert.ErrorContains(t, tcptest.Read(watched), "keepalive gave up")
-	assert.Len(t, losses, 1)
-	tcptest.AssertWithin(t, since, time.Second, most(time.Second))
+	require.NoError(t, tcptest.Write(watched))
+	assertGivenUp(t, watched, losses, time.Second, since, most(time.Second))
 }
 
 // Data that a Read sends late is in flight too, as that of the server's handshake is.
@@ -402,6 +434,10 @@ func TestUnackedThatCannotBeKept(t *testing.T) {
 	for _, unacked := range []time.Duration{-1, 1, time.Second - 1, 24*time.Hour + 1} {
 		_, err := (&keepalive.Watcher{Unacked: unacked}).Watch(conn)
 		assert.EqualError(t, err, fmt.Sprintf("keepalive: Unacked is %v, want 1s to 24h0m0s, or 0 for the kernel's bounds", unacked))
+	}
+	for _, unacked := range []time.Duration{time.Second, 24 * time.Hour} {
+		watched, _ := limit(t, conn, unacked)
+		require.NoError(t, watched.(interface{ NetConn() net.Conn }).NetConn().SetDeadline(time.Time{}))
 	}
 	w := &keepalive.Watcher{Unacked: time.Second}
 	for _, conn := range []net.Conn{nil, (*net.TCPConn)(nil)} {

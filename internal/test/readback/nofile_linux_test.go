@@ -80,6 +80,9 @@ func TestDefaultsWithoutDescriptors(t *testing.T) {
 		off.Disable = true
 		tcptest.AssertOptions(t, off, conn, "which stay as they were")
 		assert.ErrorIs(t, tcptest.Err(policy.OfNewSocket()), syscall.EMFILE)
+		watched, err := new(keepalive.Watcher).Watch(conn)
+		assert.ErrorIs(t, err, syscall.EMFILE)
+		assert.Nil(t, watched)
 		assert.NoError(t, tcptest.Quick.Apply(conn), "nothing is to be read")
 	})
 	tcptest.AssertOptions(t, tcptest.Quick, conn)

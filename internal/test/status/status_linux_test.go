@@ -374,6 +374,8 @@ func TestMPTCPPeerLost(t *testing.T) {
 	assert.True(t, s.Open)
 	assert.Positive(t, s.RTT)
 	assert.False(t, s.Suspect())
+	lost, losses := listen()
+	watched := keepalive.Watch(conn, lost)
 
 	tcptest.AwaitAcked(t, conn, peer)
 	l.Block(t)
@@ -390,7 +392,8 @@ func TestMPTCPPeerLost(t *testing.T) {
 	assert.True(t, keepalive.IsPeerLost(err))
 
 	copied, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
-	err = tcptest.Err(io.Copy(copied, conn)) // by splice(2)
+	err = tcptest.Err(io.Copy(copied, watched)) // by splice(2)
+	assert.Len(t, losses, 1)
 	assert.ErrorContains(t, err, "splice: ")
 	assert.ErrorIs(t, err, syscall.ENOTCONN)
 	assert.True(t, keepalive.IsPeerLost(err))

@@ -192,6 +192,26 @@ func TestWatchKeepsWhatArrivedBefore(t *testing.T) {
 	assert.ErrorIs(t, tcptest.Err(ended.Write([]byte("x"))), syscall.EPIPE)
 }
 
+// A peer that has closed its end in good order is not lost, although data was
+// retransmitted before it answered with a reset.
+func TestWatchOfARetransmissionBeforeAReset(t *testing.T) {
+	t.Parallel()
+	needsEvents(t)
+	dialed, accepted := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	conn, peer := keepalive.Watch(dialed, func(err error) { t.Error(err) }), accepted.(*net.TCPConn)
+	require.NoError(t, peer.CloseWrite())
+	tcptest.Await(t, "its end", func() bool { return tcptest.TCPInfo(t, dialed).State == unix.BPF_TCP_CLOSE_WAIT })
+	netlab.MustSilence(t, peer)
+	require.NoError(t, tcptest.Write(conn))
+	awaitStatus(t, dialed, "a retransmission", func(s keepalive.Status) bool { return s.Retransmits > 0 })
+	require.NoError(t, peer.SetLinger(0))
+	require.NoError(t, netlab.Wake(peer))
+	require.NoError(t, peer.Close())
+	awaitStatus(t, dialed, "the reset", isClosed)
+	assert.Equal(t, io.EOF, tcptest.Read(conn))
+	assert.ErrorIs(t, tcptest.Write(conn), syscall.EPIPE)
+}
+
 // A lost that takes its time delays neither other connections nor the calls on its
 // own. It may wait for a call, read, and close the connection.
 func TestWatchOfASlowLost(t *testing.T) {
@@ -207,6 +227,7 @@ func TestWatchOfASlowLost(t *testing.T) {
 	var conn net.Conn
 	conn = dial(func(err error) {
 		assert.Equal(t, err, tcptest.Err(conn.Read(make([]byte, 1))))
+		assert.Equal(t, err, tcptest.Err(io.Copy(io.Discard, conn)))
 		slow <- err
 		<-done
 		conn.Close()
@@ -222,7 +243,7 @@ func TestWatchOfAReadOverTLS(t *testing.T) {
 	t.Parallel()
 	needsEvents(t)
 	server, client := tcptest.TLSConfigs(t)
-	for range 20 {
+	for i := range 20 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			dialed, accepted := tcptest.Pair(t, &keepalive.Dialer{Config: tcptest.Quick}, tcptest.PlainListen(t, "tcp4"))
@@ -239,7 +260,12 @@ func TestWatchOfAReadOverTLS(t *testing.T) {
 			})
 			netlab.MustSilence(t, accepted.(*net.TCPConn))
 			conn.SetDeadline(time.Now().Add(10 * time.Second))
-			err := tcptest.Err(conn.Read(make([]byte, 1)))
+			var err error
+			if i%2 == 0 {
+				err = tcptest.Err(conn.Read(make([]byte, 1)))
+			} else {
+				err = tcptest.Err(io.Copy(io.Discard, conn))
+			}
 			assert.ErrorIs(t, err, syscall.ETIMEDOUT)
 			assert.True(t, told.Load())
 			assert.Equal(t, err, tcptest.Err(conn.Write([]byte("x"))))
