@@ -144,6 +144,8 @@ func TestTwoConnectionsShareAnEnd(t *testing.T) {
 			assert.Equal(t, end, both[0].end(both[0].begin(), io.EOF))
 			if IsPeerLost(end) {
 				assert.Equal(t, end, <-lost)
+			} else {
+				assert.Nil(t, watch(reset, nil).noteEnd(end), "there is nothing to tell")
 			}
 			for _, w := range both {
 				w.unregister()
@@ -154,6 +156,21 @@ func TestTwoConnectionsShareAnEnd(t *testing.T) {
 			assert.Empty(t, lost)
 		}
 	}
+}
+
+// A copy that fails for a reason of its other end is no loss, although the peer has
+// been given up.
+func TestCopyToAnEndThatFails(t *testing.T) {
+	needEvents(t)
+	conn, peer := pairOf(t)
+	netlab.MustSilence(t, peer)
+	require.NoError(t, Config{UserTimeout: time.Millisecond}.Apply(conn))
+	_, err := conn.Write([]byte("x"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return gaveUp(conn) }, long, time.Millisecond)
+	w := watch(conn, func(err error) { t.Error(err) })
+	assert.Equal(t, io.ErrClosedPipe, w.endCopy(w.beginCopy(), io.ErrClosedPipe))
+	assert.NoError(t, w.err)
 }
 
 // Where the other call has not lost the peer either, each keeps its error.

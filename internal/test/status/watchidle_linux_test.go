@@ -208,6 +208,10 @@ func TestWatchOfARetransmissionBeforeAReset(t *testing.T) {
 	require.NoError(t, netlab.Wake(peer))
 	require.NoError(t, peer.Close())
 	awaitStatus(t, dialed, "the reset", isClosed)
+	lost, losses := listen() // by an event after that of the reset
+	other, _ := losing(t, lost)
+	require.NoError(t, tcptest.Err(other.Write([]byte("x"))))
+	awaitError(t, losses)
 	assert.Equal(t, io.EOF, tcptest.Read(conn))
 	assert.ErrorIs(t, tcptest.Write(conn), syscall.EPIPE)
 }
