@@ -166,6 +166,7 @@ func TestUnackedOfAHandshake(t *testing.T) {
 // to give up.
 func TestUnackedOfAFastOpen(t *testing.T) {
 	t.Parallel()
+	tcptest.NeedTCPInfo(t)
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_fastopen", "1029") // TFO_CLIENT_ENABLE | TFO_CLIENT_NO_COOKIE | TFO_SERVER_WO_SOCKOPT1
 	ln := tcptest.PlainListen(t, "tcp4")
