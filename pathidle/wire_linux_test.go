@@ -126,7 +126,8 @@ func TestMeasureEndsByAge(t *testing.T) {
 }
 
 // An outage is not taken for a limit, whenever it begins and with any number of
-// connections.
+// connections. In 1 to 3 of 150 cases (TestOutages), and more on a machine that
+// stalls, it is unclear: then the measurement is repeated.
 func TestMeasureDown(t *testing.T) {
 	t.Parallel()
 	netlab.NeedLab(t)
@@ -141,9 +142,15 @@ func TestMeasureDown(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
 			t.Parallel()
-			r := measureThrough(t, &middlebox{limits: always(time.Hour), down: func(since time.Duration) bool {
-				return tt.from <= since && since < tt.from+tt.lasts
-			}}, pathidle.Options{Max: 10 * time.Second, Connections: tt.connections})
+			var r pathidle.Result
+			for range 3 {
+				r = measureThrough(t, &middlebox{limits: always(time.Hour), down: func(since time.Duration) bool {
+					return tt.from <= since && since < tt.from+tt.lasts
+				}}, pathidle.Options{Max: 10 * time.Second, Connections: tt.connections})
+				if r.Verdict != pathidle.Varies {
+					break
+				}
+			}
 			assert.Equal(t, pathidle.NothingLost, r.Verdict)
 			assert.Zero(t, r.Lost)
 		})

@@ -212,6 +212,7 @@ func TestWatchOfARetransmissionBeforeAReset(t *testing.T) {
 	other, _ := losing(t, lost)
 	require.NoError(t, tcptest.Err(other.Write([]byte("x"))))
 	awaitError(t, losses)
+	assert.NoError(t, other.Close()) // which kept it from being collected
 	assert.Equal(t, io.EOF, tcptest.Read(conn))
 	assert.ErrorIs(t, tcptest.Write(conn), syscall.EPIPE)
 }
