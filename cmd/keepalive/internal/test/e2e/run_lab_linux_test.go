@@ -191,7 +191,7 @@ func startOnIn(t *testing.T, host *netlab.Host, group *cgroup.Group, under []str
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "LC_ALL=C")
 	cmd.Dir = "/"
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 	attributes.UseCgroupFD, attributes.CgroupFD = true, int(cgrouptest.Directory(t, group).Fd())
 	cmd.SysProcAttr = attributes
 	p := &process{ended: make(chan struct{})}
@@ -365,7 +365,7 @@ func runOn(t *testing.T, host *netlab.Host, as *syscall.Credential, argv ...stri
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = "/"
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	var out []byte
 	var err error
