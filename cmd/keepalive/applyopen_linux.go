@@ -57,8 +57,8 @@ func (a *applyCommand) setOpenIn(ctx context.Context, groups []string) (unread e
 	return errors.Join(unread, err)
 }
 
-// findIn finds the sockets of some processes. Where /proc does not show all of them,
-// as that takes CAP_DAC_READ_SEARCH too, it finds those of all processes.
+// findIn finds the sockets of some processes. Without CAP_DAC_READ_SEARCH /proc does
+// not show all of them, and findIn finds the sockets of all processes.
 func (a *applyCommand) findIn(pids []int) (*sockets.Found, error) {
 	f, err := sockets.FindIn(pids)
 	if err != nil || len(f.Refusals()) == 0 {

@@ -34,7 +34,7 @@ func (m machinePolicies) membership(path string) cgrouppolicy.Membership {
 	return m.membershipIf(func(r *rules.Rule) bool { return r.MatchesGroup(path) })
 }
 
-// membershipOfUnknown returns which rows may be for those of a group that is not known.
+// membershipOfUnknown returns which rows may be for connections of an unknown group.
 func (m machinePolicies) membershipOfUnknown() cgrouppolicy.Membership {
 	return m.membershipIf(func(r *rules.Rule) bool { return !r.HasGroups() })
 }
@@ -73,8 +73,8 @@ func (m machinePolicies) of(s *sockets.Socket, group string) int {
 	return -1
 }
 
-// checkGroups returns an error for rules whose groups are those of cgroup v1, which
-// no program of eBPF sees.
+// checkGroups returns an error for rules that name groups of cgroup v1, which no
+// program of eBPF sees.
 func (m machinePolicies) checkGroups(groups map[string]uint64) error {
 	missing := slices.DeleteFunc(slices.Clone(m), func(r *rules.Rule) bool { return !r.HasGroups() || hasGroupOf(r, groups) })
 	if len(missing) == 0 {

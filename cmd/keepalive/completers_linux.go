@@ -12,7 +12,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/policy"
 )
 
-// completers are those of flags and arguments, by name.
+// completers complete flags and arguments, by name.
 var completers = map[string]completer{
 	"POLICY":  completePolicy,
 	"cgroup":  complete(cgroup.AllPaths),
@@ -78,7 +78,7 @@ func holders() (processes []sockets.Process) {
 	return processes
 }
 
-// userNames returns those of passwd(5), which is what --user looks up.
+// userNames returns the users of passwd(5), where --user looks them up.
 func userNames() (names []string, err error) {
 	text, err := os.ReadFile("/etc/passwd")
 	for line := range strings.Lines(string(text)) {

@@ -81,9 +81,9 @@ func (g *Group) Processes() ([]int, error) {
 	return pids, err
 }
 
-// ProcessesOf returns the processes of a group by its path below g, without those of
-// groups below it. For a threaded group they are those of the one above it, of which
-// it has threads.
+// ProcessesOf returns the processes of a group by its path below g. It leaves out
+// groups below that. A threaded group has threads alone, and their processes belong to
+// a group above it: ProcessesOf returns them.
 func (g *Group) ProcessesOf(group string) ([]int, error) {
 	text, err := g.dir.ReadFile(path.Join(".", group, "cgroup.procs"))
 	if errors.Is(err, unix.EOPNOTSUPP) && group != "/" {

@@ -15,7 +15,7 @@ type OldGroup struct{ Path, Controllers string }
 // one of version 2.
 const systemdsOwn = "name=systemd"
 
-// OldGroups returns those of the processes in sight but the roots.
+// OldGroups returns the groups of all visible processes, without the roots.
 func OldGroups() (found []OldGroup, err error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	for _, file := range files {
@@ -29,7 +29,7 @@ func OldGroups() (found []OldGroup, err error) {
 	return slices.Compact(found), err
 }
 
-// oldGroups returns those of a process by its /proc/PID/cgroup.
+// oldGroups returns the groups of a process, from the text of its /proc/PID/cgroup.
 func oldGroups(text string) (found []OldGroup) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)

@@ -103,7 +103,7 @@ func (r *Rules) programs() ([]*ebpf.ProgramSpec, error) {
 }
 
 // Replace puts other rows in force, at once. Groups has the Membership of each known
-// group, and with the id 0 that of those that are not known.
+// group. ID 0 stands for all unknown groups.
 func (r *Rules) Replace(rows []Row, groups map[uint64]Membership) error {
 	next, key := r.generation+1, uint64(0)
 	random(&key)
@@ -136,8 +136,8 @@ func (r *Rules) fill(next uint32, key uint64, rows []Row, groups map[uint64]Memb
 	return r.maps.rules.Put(uint32(0), inner)
 }
 
-// removeOldGroups removes those of other generations, which another process may have
-// left. What it leaves the next call removes.
+// removeOldGroups removes groups of other generations, which another process may have
+// left. The next call removes the rest.
 func (r *Rules) removeOldGroups() {
 	var old []groupKey
 	var key groupKey
