@@ -87,8 +87,7 @@ func TestIsNotPeerLost(t *testing.T) {
 	_, err = http.DefaultClient.Do(request)
 	not("context", err, context.DeadlineExceeded)
 
-	ln.Close()
-	_, err = net.Dial("tcp4", ln.Addr().String())
+	_, err = net.Dial("tcp4", tcptest.Refused)
 	require.Error(t, err)
 	assert.False(t, keepalive.IsPeerLost(err), "refused")
 }

@@ -126,9 +126,7 @@ func TestLossesResets(t *testing.T) {
 	peer.Close()
 	assert.ErrorIs(t, tcptest.Read(conn), unix.ECONNRESET)
 	out.await(t, `: reset after \S+ of silence, idle, 0 unanswered probes; ECONNRESET; `)
-	ln := tcptest.PlainListen(t, "tcp4")
-	ln.Close()
-	_, err := net.Dial("tcp4", ln.Addr().String())
+	_, err := net.Dial("tcp4", tcptest.Refused)
 	require.ErrorIs(t, err, unix.ECONNREFUSED)
 	out.await(t, `: connect-failed; ECONNREFUSED; `)
 }

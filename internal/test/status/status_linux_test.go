@@ -341,14 +341,9 @@ func TestPeerNotLostByOtherCalls(t *testing.T) {
 		assert.ErrorIs(t, err, is)
 		assert.False(t, keepalive.IsPeerLost(err), "%v", err)
 	}
-	ln := tcptest.PlainListen(t, "tcp4")
-	require.NoError(t, ln.Close())
-	not(tcptest.Err(net.Dial("tcp4", ln.Addr().String())), syscall.ECONNREFUSED)
+	not(tcptest.Err(net.Dial("tcp4", tcptest.Refused)), syscall.ECONNREFUSED)
 
-	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, socket.Close())
-	udp, err := net.Dial("udp4", socket.LocalAddr().String())
+	udp, err := net.Dial("udp4", tcptest.Refused)
 	require.NoError(t, err)
 	defer udp.Close()
 	require.NoError(t, tcptest.Write(udp))

@@ -141,10 +141,9 @@ func TestWatchOfAFailedFastOpen(t *testing.T) {
 	assert.ErrorIs(t, tcptest.Read(watched), syscall.ETIMEDOUT)
 	assert.ErrorIs(t, <-established, syscall.ETIMEDOUT)
 
-	ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	refused, err := d.DialContext(ctx, "tcp4", ln.Addr().String())
+	refused, err := d.DialContext(ctx, "tcp4", tcptest.Refused)
 	require.NoError(t, err)
 	defer refused.Close()
 	watched = keepalive.Watch(refused, func(err error) { t.Error("there was no peer to lose:", err) })

@@ -31,6 +31,11 @@ const (
 	ProbeSizeIPv6 = 72
 )
 
+// Refused is an address that refuses connections. The address of a listener that was
+// just closed may still accept them: a process that another test starts has a copy of
+// the listener between fork and exec.
+const Refused = "127.0.0.1:1"
+
 // timeout bounds every wait that has no deadline of its own.
 const timeout = 30 * time.Second
 

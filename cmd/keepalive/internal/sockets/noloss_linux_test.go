@@ -104,9 +104,7 @@ func TestOtherEnds(t *testing.T) {
 			want[wanted] = e.name
 		}
 	}
-	refused := tcptest.PlainListen(t, "tcp4")
-	refused.Close()
-	_, err := net.Dial("tcp4", refused.Addr().String())
+	_, err := net.Dial("tcp4", tcptest.Refused)
 	require.ErrorIs(t, err, unix.ECONNREFUSED)
 	connectInVain(t)
 
