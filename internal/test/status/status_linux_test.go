@@ -41,27 +41,28 @@ func isClosed(s keepalive.Status) bool { return !s.Open }
 
 func TestStatFreshAndIdle(t *testing.T) {
 	t.Parallel()
-	opened := time.Now()
+	began, opened := time.Now(), tcptest.KernelTime(t)
 	conn, peer := tcptest.DialPair(t, tcptest.Quick)
 	for _, end := range []net.Conn{conn, peer} {
 		s := stat(t, end)
-		age := time.Since(opened) + tcptest.Jiffy
+		age := tcptest.KernelTime(t) - opened + tcptest.Jiffy
 		assert.Positive(t, s.RTT)
-		assert.Less(t, s.RTT, age)
+		assert.Less(t, s.RTT, time.Since(began))
 		assert.Less(t, s.SinceReceived, age)
 		assert.Less(t, s.SinceAck, age)
 		assert.Equal(t, keepalive.Status{Open: true, SinceReceived: s.SinceReceived, SinceAck: s.SinceAck, RTT: s.RTT}, s)
 		assert.False(t, s.Suspect())
 	}
 
-	since := tcptest.Exchange(t, conn, peer)
+	since := tcptest.KernelTime(t)
+	tcptest.Exchange(t, conn, peer)
 	tcptest.AwaitAcked(t, conn, peer)
 	acked := stat(t, peer)
 	s := awaitStatus(t, conn, "been idle for 2 s, and no probe on its way", func(s keepalive.Status) bool {
 		return s.SinceReceived >= 2*time.Second && s.SinceAck < time.Second
 	})
 	// The byte may have arrived after since, and both clocks tick.
-	assert.GreaterOrEqual(t, time.Since(since), 2*time.Second-tcptest.Jiffy)
+	assert.GreaterOrEqual(t, tcptest.KernelTime(t)-since, 2*time.Second-tcptest.Jiffy)
 	assert.True(t, s.Open, "the answer to a probe was an acknowledgement")
 	assert.False(t, s.Suspect())
 	s = stat(t, peer)
@@ -157,16 +158,16 @@ func TestStatOfSimultaneousOpen(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t) // the port is free
 	own := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
-	began := time.Now()
+	began := tcptest.KernelTime(t)
 	conn, err := (&net.Dialer{LocalAddr: own}).Dial("tcp4", own.String()) // its own peer
 	require.NoError(t, err)
 	defer conn.Close()
 	s := stat(t, conn)
 	assert.True(t, s.Open)
-	assert.LessOrEqual(t, s.SinceHeard(), time.Since(began)+tcptest.Jiffy)
+	assert.LessOrEqual(t, s.SinceHeard(), tcptest.KernelTime(t)-began+tcptest.Jiffy)
 	require.NoError(t, tcptest.Write(conn))
 	require.NoError(t, tcptest.Read(conn))
-	assert.LessOrEqual(t, stat(t, conn).SinceReceived, time.Since(began)+tcptest.Jiffy)
+	assert.LessOrEqual(t, stat(t, conn).SinceReceived, tcptest.KernelTime(t)-began+tcptest.Jiffy)
 }
 
 // A peer that is there but does not read is no suspect, although the kernel's

@@ -22,6 +22,16 @@ import (
 // the one in which a segment arrived.
 const Jiffy = 10 * time.Millisecond
 
+// KernelTime returns the time since boot by the clock that jiffies drive. One
+// processor counts them. Where the host of a virtual machine does not run that one,
+// they stand still for the others, and catch up later.
+func KernelTime(t testing.TB) time.Duration {
+	t.Helper()
+	var now unix.Timespec
+	require.NoError(t, unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now))
+	return time.Duration(now.Nano())
+}
+
 // GetsockoptInt returns a socket option of a connection or listener.
 func GetsockoptInt(t testing.TB, socket any, level, opt int) (value int) {
 	t.Helper()
