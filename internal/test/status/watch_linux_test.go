@@ -55,6 +55,24 @@ func TestWatchTellsReadAndWrite(t *testing.T) {
 	assert.EqualValues(t, connections, lost.Load())
 }
 
+// The error of a call that was under way names that call, whoever hears of the loss
+// first.
+func TestWatchNamesTheCall(t *testing.T) {
+	t.Parallel()
+	const connections = 150
+	results := make(chan error, connections)
+	for range connections {
+		conn, _ := losing(t, nil)
+		tcptest.SetsockoptInt(t, conn, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)
+		go func() { results <- tcptest.Err(conn.Write(make([]byte, 1<<20))) }()
+	}
+	for range connections {
+		err := <-results
+		assert.ErrorIs(t, err, syscall.ETIMEDOUT)
+		assert.ErrorContains(t, err, "write tcp ")
+	}
+}
+
 // What arrived before the loss can be read after it.
 func TestWatchKeepsWhatHadArrived(t *testing.T) {
 	t.Parallel()
