@@ -39,10 +39,18 @@ func (d demand) String() string {
 	return fmt.Sprintf("idle, %.0f s", d.detect.Seconds())
 }
 
-// latest is how late a program may give up. The earliest is far below what any
-// printed line means: before that something else has ended the connection.
-func (d demand) latest() time.Duration   { return d.detect + d.detect/50 + time.Second }
-func (d demand) earliest() time.Duration { return d.detect / 5 }
+// latest is how late a program may give up.
+func (d demand) latest() time.Duration { return d.detect + d.detect/50 + time.Second }
+
+// earliest is before what the printed lines mean: until then something else has
+// ended the connection. A user timeout is longer than tcp_retries2, which takes up
+// to two thirds of the demand and would hide that a program has none.
+func (d demand) earliest(by string) time.Duration {
+	if d.unacked && by == byTimeout {
+		return d.detect * 3 / 4
+	}
+	return d.detect / 5
+}
 
 // A plan is what keepalive plan prints for other programs, by their names.
 type plan map[string][]string

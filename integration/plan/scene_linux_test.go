@@ -86,7 +86,7 @@ func (s *scene) measure(t *testing.T, ends []end) map[string]result {
 		r, over := results[e.row]
 		require.True(t, over, "%s is open after %v", e.row, time.Since(silent))
 		assert.LessOrEqual(t, r.took, s.demand.latest(), e.row)
-		assert.GreaterOrEqual(t, r.took, s.demand.earliest(), e.row)
+		assert.GreaterOrEqual(t, r.took, s.demand.earliest(e.by), e.row)
 		t.Logf("%s: %.2f s", e.row, r.took.Seconds())
 	}
 	return results
