@@ -50,7 +50,8 @@ every program of a network namespace.
     policy          the policy as text
     go              the policy as a Go literal
     unnoticed_idle  how long a dead peer goes unnoticed, in seconds
-    elsewhere       of each other program: name, lines`,
+    elsewhere       of each other program: name, lines. Those that begin with
+                    "# " or "// " are comments`,
 		Example: `  keepalive plan --detect 45s --idle-limit 350s
   keepalive plan --detect 2m --unacked --slow-reads`,
 		Args: noArgs,
@@ -160,13 +161,13 @@ func snippetText(all []snippet, width int) string {
 		}
 		fmt.Fprintf(&b, "  %s\n", s.name)
 		for _, line := range s.lines {
-			comment, isComment := strings.CutPrefix(line, "# ")
-			if !isComment {
+			mark, comment, ok := cutComment(line)
+			if !ok {
 				fmt.Fprintf(&b, "%s%s\n", indent, line)
 				continue
 			}
-			for _, part := range term.Wrap(comment, width-len(indent+"# ")) {
-				b.WriteString(indent + "# " + part)
+			for _, part := range term.Wrap(comment, width-len(indent+mark)) {
+				b.WriteString(indent + mark + part)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func settings(t testing.TB, program string) (lines []string) {
 			continue
 		}
 		for _, line := range d.lines {
-			if !strings.HasPrefix(line, "#") {
+			if _, _, isComment := cutComment(line); !isComment {
 				lines = append(lines, line)
 			}
 		}
@@ -197,8 +197,8 @@ func TestPlanForTheMachine(t *testing.T) {
 func TestPlanSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	for demands, want := range map[keepalive.Target]string{
-		demand: "# can't say user_timeout: tcp_retries2 bounds data in flight\n: Redis MariaDB nginx Istio systemd .socket Java Node.js",
-		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "# can't say max_rto: tcp_rto_max_ms bounds data in flight\n: " +
+		demand: "can't say user_timeout: tcp_retries2 bounds data in flight\n: Redis MariaDB nginx Istio systemd .socket Java Node.js",
+		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "can't say max_rto: tcp_rto_max_ms bounds data in flight\n: " +
 			"PostgreSQL libpq PgBouncer Redis MariaDB nginx HAProxy Istio systemd .socket Java Node.js Rust",
 		{Detect: 45 * time.Second}: "",
 	} {
@@ -208,8 +208,8 @@ func TestPlanSaysWhatIsMissing(t *testing.T) {
 		for _, d := range snippets(demands, c) {
 			said := ""
 			for _, line := range d.lines {
-				if strings.HasPrefix(line, "# can't") {
-					said += line + "\n"
+				if _, comment, _ := cutComment(line); strings.HasPrefix(comment, "can't") {
+					said += comment + "\n"
 				}
 			}
 			if said != "" {
@@ -264,7 +264,7 @@ func TestPlanPrints(t *testing.T) {
 		assert.Contains(t, shown, "  "+goLiteral(c)+"\n")
 		for _, d := range snippets(demand, c) {
 			for _, line := range d.lines {
-				if !strings.HasPrefix(line, "#") {
+				if _, _, isComment := cutComment(line); !isComment {
 					assert.Contains(t, shown, "  "+line+"\n", "%d", width)
 				}
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive"
@@ -11,7 +12,9 @@ import (
 // A snippet is how a program's settings say a policy.
 type snippet struct {
 	name  string
-	lines []string // those that begin with # are comments
+	lines []string // those that begin with # or // are comments
+
+	slashes bool // comments begin with // as in Java
 
 	// Whether the settings can say these, or bound data in flight in another way.
 	userTimeout, maxRTO bool
@@ -49,10 +52,10 @@ func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 		{name: "ssh", userTimeout: true, maxRTO: true, lines: ssh(t, c)},
 		{name: "systemd .socket", lines: []string{"KeepAlive=yes", fmt.Sprintf("KeepAliveTimeSec=%d", idle),
 			fmt.Sprintf("KeepAliveIntervalSec=%d", interval), fmt.Sprintf("KeepAliveProbes=%d", c.Count)}},
-		{name: "Java", lines: java(c)},
+		{name: "Java", slashes: true, lines: java(c)},
 		{name: "Python", userTimeout: true, maxRTO: true, lines: python(c)},
-		{name: "Node.js", lines: node(t, c)},
-		{name: "Rust", userTimeout: true, lines: rust(c)},
+		{name: "Node.js", slashes: true, lines: node(t, c)},
+		{name: "Rust", slashes: true, userTimeout: true, lines: rust(c)},
 		{name: "sysctl.d", userTimeout: true, maxRTO: true, lines: sysctlLines(t, c, sysctls)},
 		{name: "Docker", userTimeout: true, maxRTO: true, unrun: documented, lines: docker(sysctls)},
 		{name: "Compose", userTimeout: true, maxRTO: true, unrun: decoded, lines: compose(sysctls)},
@@ -63,8 +66,30 @@ func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 		if all[i].unrun != "" {
 			all[i].lines = append(all[i].lines, "# not run: "+all[i].unrun)
 		}
+		if all[i].slashes {
+			withSlashes(all[i].lines)
+		}
 	}
 	return all
+}
+
+// withSlashes makes comments begin with // where they begin with #.
+func withSlashes(lines []string) {
+	for i, line := range lines {
+		if text, ok := strings.CutPrefix(line, "# "); ok {
+			lines[i] = "// " + text
+		}
+	}
+}
+
+// cutComment splits a line that is a comment behind its mark.
+func cutComment(line string) (mark, text string, ok bool) {
+	for _, mark := range []string{"# ", "// "} {
+		if text, ok := strings.CutPrefix(line, mark); ok {
+			return mark, text, true
+		}
+	}
+	return "", line, false
 }
 
 // noteUnsupported adds a comment on what of c the settings can't say.

@@ -95,3 +95,18 @@ func TestOneNumber(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"socket.setKeepAlive(true, 1000)", "# means idle=1s,interval=1s,count=10, which may take 12.375s"}, node(twelve, c))
 }
+
+// A comment is one in the language of the lines, so that all of them can be copied.
+func TestComments(t *testing.T) {
+	t.Parallel()
+	for target, c := range demands(t) {
+		for _, s := range snippets(target, c) {
+			slashes := s.name == "Java" || s.name == "Node.js" || s.name == "Rust"
+			for _, line := range s.lines {
+				if mark, _, ok := cutComment(line); ok {
+					assert.Equal(t, slashes, mark == "// ", "%s: %s", s.name, line)
+				}
+			}
+		}
+	}
+}

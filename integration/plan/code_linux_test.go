@@ -27,6 +27,13 @@ func (s *scene) connected(t *testing.T, name, by string, connect func() *exec.Cm
 	return []end{{name, s.Client, codePort, by, func() { p.say(t, "more") }}}
 }
 
+// code returns all lines for a language: comments must not keep it from compiling.
+func (p plan) code(t *testing.T, language string) []string {
+	t.Helper()
+	require.NotEmpty(t, p[language], language)
+	return p[language]
+}
+
 // script writes a program and returns its path.
 func (s *scene) script(t *testing.T, name, format string, lines []string) string {
 	t.Helper()
@@ -52,7 +59,7 @@ public class Main {
 		socket.getInputStream().read();
 	}
 }
-`, s.plan.settings(t, "Java"))
+`, s.plan.code(t, "Java"))
 	return s.connected(t, "Java", byRetries, func() *exec.Cmd {
 		return exec.Command(netlab.LookPath(t, "java"), "-Djava.net.preferIPv4Stack=true", "-XX:TieredStopAtLevel=1", file)
 	})
@@ -68,7 +75,7 @@ print("connected", flush=True)
 sys.stdin.readline()
 sock.sendall(b"x")
 sock.recv(1)
-`, s.plan.settings(t, "Python"))
+`, s.plan.code(t, "Python"))
 	return s.connected(t, "Python", byTimeout, func() *exec.Cmd { return exec.Command(netlab.LookPath(t, "python3"), file) })
 }
 
@@ -79,7 +86,7 @@ const socket = require('net').connect({ host: '%s', port: %d }, () => {
 	console.log('connected');
 	process.stdin.once('data', () => socket.write('x'));
 });
-`, s.plan.settings(t, "Node.js"))
+`, s.plan.code(t, "Node.js"))
 	return s.connected(t, "Node.js", byRetries, func() *exec.Cmd { return exec.Command(netlab.LookPath(t, "node"), file) })
 }
 
@@ -114,7 +121,7 @@ fn main() -> std::io::Result<()> {
     stream.write_all(b"x")?;
     stream.read_exact(&mut [0])
 }
-`, strings.Join(p.settings(t, "Rust"), "\n        ")))
+`, strings.Join(p.code(t, "Rust"), "\n        ")))
 	}
 	return sync.OnceValues(func() (string, error) {
 		cmd := exec.Command("cargo", "build", "--offline", "--quiet")

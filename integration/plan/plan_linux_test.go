@@ -84,12 +84,16 @@ func plans(t *testing.T) map[demand]plan {
 func (p plan) settings(t *testing.T, program string) (lines []string) {
 	t.Helper()
 	for _, line := range p[program] {
-		if !strings.HasPrefix(line, "#") {
+		if !isComment(line) {
 			lines = append(lines, line)
 		}
 	}
 	require.NotEmpty(t, lines, program)
 	return lines
+}
+
+func isComment(line string) bool {
+	return strings.HasPrefix(line, "#") || strings.HasPrefix(line, "//")
 }
 
 // arguments returns the settings as a program's arguments, each behind a flag.
@@ -104,7 +108,7 @@ func (p plan) arguments(t *testing.T, program, flag string) (args []string) {
 // comment returns what follows a text in a comment.
 func (p plan) comment(program, text string) string {
 	for _, line := range p[program] {
-		if _, after, found := strings.Cut(line, text); found && strings.HasPrefix(line, "#") {
+		if _, after, found := strings.Cut(line, text); found && isComment(line) {
 			return after
 		}
 	}
