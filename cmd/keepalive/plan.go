@@ -41,9 +41,9 @@ with these settings. Plan changes nothing.
 --unacked sets the user timeout, which gives up live peers too: those that read
 slowly, pause twice or stop reading. --slow-reads spares them: it sets max_rto
 instead, which needs Linux 6.15. A Go program on an older kernel has
-keepalive.Watcher, which spares them too. Programs that can't say a user timeout
-need tcp_retries2, which is among the sysctls with --unacked and applies to
-every program of a network namespace.
+keepalive.Watcher, which spares them too. Programs that have no setting for a
+user timeout need tcp_retries2. It is among the sysctls with --unacked, and
+applies to every program of a network namespace that sets no user timeout.
 
 --json prints one object:
 

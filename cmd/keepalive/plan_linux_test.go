@@ -193,12 +193,12 @@ func TestPlanForTheMachine(t *testing.T) {
 	assert.Contains(t, sysctlLines(slow, c, sysctlsOf(slow, c)), "net.ipv4.tcp_rto_max_ms = 2000")
 }
 
-// What a program's settings can't say is said, to all that can't.
+// A program that has no setting for a part of the policy gets a comment on that.
 func TestPlanSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	for demands, want := range map[keepalive.Target]string{
-		demand: "can't say user_timeout: tcp_retries2 bounds data in flight\n: Redis MariaDB nginx Istio systemd .socket Java Node.js",
-		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "can't say max_rto: tcp_rto_max_ms bounds data in flight\n: " +
+		demand: "lacks user_timeout: tcp_retries2 bounds data in flight\n: Redis MariaDB nginx Istio systemd .socket Java Node.js",
+		{Detect: 45 * time.Second, Unacked: true, SlowReads: true}: "lacks max_rto: tcp_rto_max_ms bounds data in flight\n: " +
 			"PostgreSQL libpq PgBouncer Redis MariaDB nginx HAProxy Istio systemd .socket Java Node.js Rust",
 		{Detect: 45 * time.Second}: "",
 	} {
@@ -208,7 +208,7 @@ func TestPlanSaysWhatIsMissing(t *testing.T) {
 		for _, d := range snippets(demands, c) {
 			said := ""
 			for _, line := range d.lines {
-				if _, comment, _ := cutComment(line); strings.HasPrefix(comment, "can't") {
+				if _, comment, _ := cutComment(line); strings.HasPrefix(comment, "lacks") {
 					said += comment + "\n"
 				}
 			}

@@ -29,7 +29,7 @@ const (
 )
 
 // snippets returns c in the words of other programs, each with a comment on what
-// these can't say. c has whole seconds, as those of [keepalive.Plan].
+// these lack. c has whole seconds, as those of [keepalive.Plan].
 func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
 	sysctls := sysctlsOf(t, c)
@@ -92,13 +92,13 @@ func cutComment(line string) (mark, text string, ok bool) {
 	return "", line, false
 }
 
-// noteUnsupported adds a comment on what of c the settings can't say.
+// noteUnsupported adds a comment on what of c a program has no setting for.
 func (d *snippet) noteUnsupported(c keepalive.Config) {
 	if c.UserTimeout != 0 && !d.userTimeout {
-		d.lines = append(d.lines, "# can't say user_timeout: tcp_retries2 bounds data in flight")
+		d.lines = append(d.lines, "# lacks user_timeout: tcp_retries2 bounds data in flight")
 	}
 	if c.MaxRTO != 0 && !d.maxRTO {
-		d.lines = append(d.lines, "# can't say max_rto: tcp_rto_max_ms bounds data in flight")
+		d.lines = append(d.lines, "# lacks max_rto: tcp_rto_max_ms bounds data in flight")
 	}
 }
 
@@ -162,5 +162,6 @@ func haproxy(c keepalive.Config, idle, interval int) []string {
 		lines = append(lines, fmt.Sprintf("option %stcpka", side), fmt.Sprintf("%stcpka-idle %ds", side, idle),
 			fmt.Sprintf("%stcpka-intvl %ds", side, interval), fmt.Sprintf("%stcpka-cnt %d", side, c.Count))
 	}
+	lines = append(lines, "# in defaults or listen: a frontend ignores srvtcpka")
 	return timeoutLine(c, "# and on each bind and server line: tcp-ut %dms", lines...)
 }

@@ -13,7 +13,8 @@ const sshdIntervals = 2
 
 func sshd(t keepalive.Target, c keepalive.Config) []string {
 	interval, count := questions(t, c, sshdIntervals)
-	return []string{"TCPKeepAlive yes", "# takes the sysctls. Within SSH, where the path sees data, and in flight too:",
+	return []string{"TCPKeepAlive yes", "# takes the sysctls",
+		"# these ask within SSH, and bound data in flight too:",
 		fmt.Sprintf("ClientAliveInterval %d", interval), fmt.Sprintf("ClientAliveCountMax %d", count),
 		fmt.Sprintf("# takes %ds, and %ds with OpenSSH 9.2 to 9.4", interval*(count+1), sshdIntervals*interval*(count+1))}
 }

@@ -110,3 +110,16 @@ func TestComments(t *testing.T) {
 		}
 	}
 }
+
+// Sysctls name what they apply to, and the kernel that they need.
+func TestSysctlsSayWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[keepalive.Target]string{
+		{Detect: 2 * time.Minute, Unacked: true, SlowReads: true}: "# tcp_rto_max_ms is for every program that sets no max_rto, and needs Linux 6.15",
+		{Detect: 2 * time.Minute, Unacked: true}:                  "# tcp_retries2 is for every program without a user timeout: ",
+	} {
+		c, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		assert.Contains(t, strings.Join(sysctlLines(target, c, sysctlsOf(target, c)), "\n"), want)
+	}
+}

@@ -101,6 +101,37 @@ func TestNginxListensOnce(t *testing.T) {
 	require.Contains(t, out, "duplicate listen options")
 }
 
+// HAProxy takes the lines of both sides in defaults, and ignores those of the other
+// side in a frontend.
+func TestHAProxySections(t *testing.T) {
+	t.Parallel()
+	path := netlab.LookPath(t, "haproxy")
+	p := plans(t)[demands[0]]
+	require.Contains(t, p["HAProxy"], "# in defaults or listen: a frontend ignores srvtcpka")
+	settings := strings.Join(p.settings(t, "HAProxy"), "\n\t")
+	check := func(defaults, frontend string) string {
+		config := filepath.Join(t.TempDir(), "haproxy.cfg")
+		require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`defaults
+	mode tcp
+	timeout connect 1s
+	timeout client 1s
+	timeout server 1s
+	%s
+frontend x
+	bind 127.0.0.1:8080
+	default_backend y
+	%s
+backend y
+	server z 127.0.0.1:7000
+`, defaults, frontend)), 0o644))
+		out, err := exec.Command(path, "-c", "-f", config).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	require.NotContains(t, check(settings, ""), "ignored")
+	require.Contains(t, check("", settings), "'srvtcpka' ignored")
+}
+
 func haproxy(t *testing.T, s *scene) []end {
 	timeout := s.plan.comment("HAProxy", "# and on each bind and server line: ")
 	require.Equal(t, s.demand.unacked, timeout != "")
