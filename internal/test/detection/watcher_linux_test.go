@@ -424,9 +424,12 @@ func TestUnackedOverALongPath(t *testing.T) {
 	}
 	assert.Empty(t, losses)
 	d.cut.Store(true)
+	// The tail loss probe and three retransmissions follow the data after at most 1,
+	// 2, 4 and 8 times the retransmission timeout, which the last one waits too.
+	rto := time.Duration(tcptest.TCPInfo(t, d.conn).Rto) * time.Microsecond
 	since := time.Now()
 	require.NoError(t, tcptest.Write(watched))
-	assertGivenUp(t, watched, losses, unacked, since, time.Minute)
+	assertGivenUp(t, watched, losses, unacked, since, 9*rto*9/8)
 }
 
 func TestUnackedThatCannotBeKept(t *testing.T) {

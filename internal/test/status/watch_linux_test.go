@@ -157,7 +157,7 @@ func TestWatchOfAFailedFastOpen(t *testing.T) {
 	require.NoError(t, tcptest.Write(watched))
 	netlab.MustSilence(t, tcptest.Accept(t, ln).(*net.TCPConn))
 	assert.ErrorIs(t, tcptest.Read(watched), syscall.ETIMEDOUT)
-	assert.ErrorIs(t, <-established, syscall.ETIMEDOUT)
+	assert.ErrorIs(t, awaitError(t, established), syscall.ETIMEDOUT)
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
