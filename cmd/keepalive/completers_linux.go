@@ -17,6 +17,7 @@ var completers = map[string]completer{
 	"POLICY":  completePolicy,
 	"cgroup":  complete(cgroup.AllPaths),
 	"command": complete(commandNames),
+	"method":  complete(func() ([]string, error) { return []string{ebpf, seccomp}, nil }),
 	"pid":     completePID,
 	"unit":    complete(cgroup.Units),
 	"user":    complete(userNames),

@@ -52,6 +52,23 @@ func completeArgument(c *cobra.Command, args []string, typed string) ([]cobra.Co
 	return completerOf(name, name).matching(typed)
 }
 
+// completeCommand completes the names of the commands below the one that args name.
+func completeCommand(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	above, rest, err := c.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	below := completer(func(string) (names []cobra.Completion, _ cobra.ShellCompDirective) {
+		for _, sub := range above.Commands() {
+			if sub.IsAvailableCommand() {
+				names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
+	return below.matching(typed)
+}
+
 // completerOf returns the completer of a flag or an argument, or that of the names
 // of files where its value is one.
 func completerOf(name, value string) completer {
@@ -60,7 +77,7 @@ func completerOf(name, value string) completer {
 	}
 	directive := cobra.ShellCompDirectiveNoFileComp
 	for name := range strings.SplitSeq(value, "|") {
-		if slices.Contains([]string{"FILE", "PATH", "DIRECTORY", "NS", "PROGRAM", "ARGUMENT"}, name) {
+		if slices.Contains([]string{"FILE", "PATH", "DIRECTORY", "DIR", "NS", "PROGRAM", "ARGUMENT"}, name) {
 			directive = cobra.ShellCompDirectiveDefault
 		}
 	}

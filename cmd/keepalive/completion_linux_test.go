@@ -43,6 +43,13 @@ func TestCompletion(t *testing.T) {
 	found, _ = completions(t, "run", "--user", "roo")
 	assert.Equal(t, []string{"root"}, found)
 
+	found, _ = completions(t, "run", "--method", "s")
+	assert.Equal(t, []string{"seccomp"}, found)
+	found, _ = completions(t, "help", "lo")
+	assert.Equal(t, []string{"losses"}, found)
+	found, _ = completions(t, "help", "completion", "z")
+	assert.Equal(t, []string{"zsh"}, found)
+
 	var keys []string
 	for i := range policy.Options {
 		keys = append(keys, policy.Options[i].Key+"=")
@@ -57,6 +64,7 @@ func TestCompletion(t *testing.T) {
 	for args, want := range map[string]bool{
 		"run idle=1m --": true, "completion bash": false, "ls --netns": true, "ls --hang": false,
 		"defaults": false, "probe": false, "set off": false, "plan --detect": false,
+		"apply --cgroup-root": true, "apply --pin-dir": true, "help ls": false, "help nosuch": false,
 	} {
 		found, files := completions(t, append(strings.Fields(args), "")...)
 		assert.Empty(t, found, args)

@@ -34,6 +34,7 @@ func addOwn(root *cobra.Command) {
 		Use:                   "help [COMMAND]",
 		Short:                 "Describe a command",
 		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     completeCommand,
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
