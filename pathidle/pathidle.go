@@ -109,7 +109,7 @@ func (o *Options) Duration(limit time.Duration) time.Duration {
 	if limit <= 0 || limit > c.Max {
 		limit = never
 	}
-	end, _, _ := (&simulation{limit: constant(limit), rtt: usualRTT}).run(newSearch(c), 0, never)
+	end, _ := newSearch(c).run(&idlePath{limit: limit, rtt: usualRTT}, 0)
 	return end
 }
 

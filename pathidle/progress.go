@@ -95,7 +95,7 @@ func (s *search) foresee(now time.Duration) (left [4]time.Duration, asks []time.
 	for i, limit := range [...]time.Duration{middle + 1, from + 1, max(from+1, to-1), to + 1} {
 		c := s.clone()
 		c.conns = c.conns[:min(len(c.conns), 16)]
-		end, when, _ := (&simulation{limit: constant(limit), rtt: rtt}).run(c, now, never)
+		end, when := c.run(&idlePath{limit: limit, rtt: rtt}, now)
 		left[i] = end - now
 		if i == 0 {
 			asks = when

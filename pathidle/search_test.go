@@ -26,7 +26,7 @@ func TestDurationOfSearch(t *testing.T) {
 		limit := logUniform(random, 5*time.Second, 2*time.Hour)
 		s := newSearch(Options{Max: 3 * time.Hour, Connections: 8})
 		p := simulation{limit: constant(limit), rtt: 20 * time.Millisecond, drops: func() bool { return random.IntN(100) == 0 }}
-		end, _, err := p.run(s, 0, never)
+		end, err := p.run(s, never)
 		require.NoError(t, err)
 		assertFound(t, s, end, limit)
 		ratios[i] = end.Seconds() / limit.Seconds()
@@ -56,7 +56,7 @@ func TestSearchIsRight(t *testing.T) {
 						o.Max = 2 * time.Hour
 						s := newSearch(o)
 						p := simulation{limit: constant(limit), rtt: rtt, drops: func() bool { return random.Float64() < dropped }}
-						end, _, err := p.run(s, 0, never)
+						end, err := p.run(s, never)
 						require.NoError(t, err)
 						assertFound(t, s, end, limit)
 						assert.Less(t, end, 100*limit)
@@ -86,7 +86,7 @@ func TestNothingLost(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []time.Duration{time.Hour + 1, never} {
 		s := newSearch(Options{Max: time.Hour, Connections: 8})
-		end, _, err := (&simulation{limit: constant(limit)}).run(s, 0, never)
+		end, err := (&simulation{limit: constant(limit)}).run(s, never)
 		require.NoError(t, err)
 		r := s.result(end)
 		assert.Equal(t, NothingLost, r.Verdict)

@@ -1,241 +1,95 @@
 package pathidle
 
 import (
-	"errors"
-	"fmt"
+	"slices"
 	"time"
 )
 
 // usualRTT is assumed for a path that was not measured yet.
 const usualRTT = 50 * time.Millisecond
 
-// simulation is a path and a server without sockets, on which a search can run.
-// Its zero value forgets every connection at once, and is not useful.
-type simulation struct {
-	limit  func() time.Duration // idle limit of the path that a new connection takes
-	rtt    time.Duration
-	drops  func() bool   // whether a probe or its reply is dropped; nil is never
-	resets bool          // the path resets a connection that it has forgotten when a probe arrives
-	cuts   bool          // the path resets a connection when it forgets it
-	ages   time.Duration // age at which the path forgets a connection, whatever passes, or 0
-
-	down   func(now time.Duration) bool // nothing passes; nil is never
-	reboot time.Duration                // when the path forgets all connections, or 0
-	spared func() bool                  // whether a new connection survives the reboot; nil is no
-
-	closes   time.Duration // age at which the server closes a connection, or 0
-	closedBy Outcome       // how: Closed or Reset
-	sends    time.Duration // the server sends something after such a silence, or 0
-	banner   time.Duration // age at which the server sends something once, or 0
-	gone     time.Duration // when the server goes away, or 0
-
-	ends []serverEnd
-}
-
-// serverEnd is the server's end of a connection, and what the path does with it.
-type serverEnd struct {
-	open          bool
-	known         bool // to the path
-	spared        bool
-	greeted       bool          // the banner was sent
-	limit         time.Duration // idle limit
-	opened, since time.Duration // when it was opened, and when it last sent something
-	reply         time.Duration // when a reply arrives at the client, or never
-	replyResets   bool
-	resent        int  // segments of the handshake
-	unreachable   bool // the handshake will fail
-}
-
-// arrival is what happens next without the search.
-type arrival struct {
-	kind arrivalKind
-	conn int
-	at   time.Duration
-}
-
-type arrivalKind int
-
-const (
-	reply arrivalKind = iota
-	serverCloses
-	pathCuts
-	serverSends
-	serverGreets
-)
-
-// constant is a limit that all connections share.
-func constant(limit time.Duration) func() time.Duration {
-	return func() time.Duration { return limit }
+// world is a path and a server without sockets, on which a search can run.
+type world interface {
+	resume(s *search, now time.Duration)        // takes over the connections that s has
+	next(s *search) time.Duration               // when something happens without the search, or never
+	happen(s *search, now time.Duration)        // lets it happen
+	dialed(s *search, i int, now time.Duration) // is told of what the search has done
+	asked(s *search, i int, now time.Duration)
+	hungUp(i int)
 }
 
 // run runs s from now until it ends. It returns when that is, and when each
-// connection was probed first, zero for never. It returns an error if s goes on
-// at until.
-func (w *simulation) run(s *search, now, until time.Duration) (end time.Duration, probed []time.Duration, err error) {
+// connection was probed first, zero for never.
+func (s *search) run(w world, now time.Duration) (end time.Duration, probed []time.Duration) {
 	probed = make([]time.Duration, len(s.conns))
 	w.resume(s, now)
 	for {
-		st, a := s.next(now), w.next(s)
-		at := min(st.at, a.at)
-		if at > until {
-			return now, probed, fmt.Errorf("the search goes on at %v", until)
-		}
-		if at == never { // nothing happens any more
-			return now, probed, nil
-		}
-		now = max(now, at)
-		w.forget(s, now)
-		if a.at < st.at || a.at == at && st.do == wait {
-			w.arrive(s, a, now)
+		st, event := s.next(now), w.next(s)
+		now = max(now, min(st.at, event))
+		if event < st.at || event == st.at && st.do == wait {
+			w.happen(s, now)
 			continue
 		}
-		i := st.conn
-		switch st.do {
+		switch i := st.conn; st.do {
 		case finish:
-			return now, probed, nil
+			return now, probed
 		case dial:
 			s.dialed(i, now)
-			w.ends[i] = w.handshake(now)
+			w.dialed(s, i, now)
 		case hangUp:
 			s.hungUp(i, now)
-			w.ends[i] = serverEnd{reply: never}
+			w.hungUp(i)
 		case ask:
 			s.asked(i, now, now)
+			w.asked(s, i, now)
 			if probed[i] == 0 {
 				probed[i] = now
 			}
-			w.probe(i, now)
 		}
 	}
 }
 
-// handshake sends a SYN, again and again until there is an answer, as Linux does.
-func (w *simulation) handshake(now time.Duration) serverEnd {
-	const s = time.Second
-	for resent, after := range []time.Duration{0, 1 * s, 3 * s, 7 * s, 15 * s} {
-		dropped := resent < 3 && w.drops != nil && w.drops()
-		if !w.isDown(now+after) && !dropped {
-			return serverEnd{reply: now + after + w.rtt, resent: resent}
-		}
-	}
-	return serverEnd{reply: now + 30*s, unreachable: true}
+// idlePath is a path that forgets connections after a limit and loses nothing else, to
+// a server that answers.
+type idlePath struct {
+	limit, rtt time.Duration
+	replies    []time.Duration // when that to each connection arrives, or never
 }
 
-// resume opens the connections that s has, as the path knows them at that time.
-func (w *simulation) resume(s *search, now time.Duration) {
-	w.ends = make([]serverEnd, len(s.conns))
+func (w *idlePath) resume(s *search, now time.Duration) {
+	w.replies = make([]time.Duration, len(s.conns))
 	for i := range s.conns {
-		c, e := &s.conns[i], &w.ends[i]
-		e.reply = never
-		switch c.state {
+		w.hungUp(i)
+		switch c := &s.conns[i]; c.state {
 		case StateConnecting:
-			e.reply = now + w.rtt
-		case StateIdle, StateAsked:
-			*e = serverEnd{open: true, known: true, limit: w.limit(), opened: c.opened, since: c.since, reply: never}
-			if c.state == StateAsked && c.probes[0].idle < e.limit {
-				e.reply = now + w.rtt
+			w.dialed(s, i, now)
+		case StateAsked:
+			if c.probes[0].idle < w.limit {
+				w.replies[i] = now + w.rtt
 			}
 		}
 	}
 }
 
-// forget lets the path forget what it does not know any more.
-func (w *simulation) forget(s *search, now time.Duration) {
-	for i := range w.ends {
-		e := &w.ends[i]
-		rebooted := w.reboot != 0 && now >= w.reboot && e.opened < w.reboot && !e.spared
-		aged := w.ages != 0 && now-e.opened >= w.ages
-		silent := e.reply == never && now-s.conns[i].since >= e.limit
-		if silent || rebooted || aged {
-			e.known = false
-		}
-	}
-}
+func (w *idlePath) next(*search) time.Duration { return slices.Min(w.replies) }
 
-func (w *simulation) isDown(now time.Duration) bool {
-	return w.down != nil && w.down(now) || w.gone != 0 && now >= w.gone
-}
-
-// probe sends a probe. A reply that is under way is not sent a second time.
-func (w *simulation) probe(i int, now time.Duration) {
-	e := &w.ends[i]
-	if e.reply != never || w.isDown(now) || w.drops != nil && w.drops() {
-		return
-	}
-	if e.known && e.open || !e.known && w.resets {
-		e.reply, e.replyResets = now+w.rtt, !e.known
-	}
-}
-
-// next returns what happens first without the search.
-func (w *simulation) next(s *search) arrival {
-	first := arrival{at: never}
-	add := func(kind arrivalKind, i int, at time.Duration) {
-		if at < first.at {
-			first = arrival{kind, i, at}
-		}
-	}
-	for i := range w.ends {
-		e := &w.ends[i]
-		add(reply, i, e.reply)
-		if !e.open {
-			continue
-		}
-		if w.closes != 0 {
-			add(serverCloses, i, e.opened+w.closes)
-		}
-		if w.cuts && e.known && s.conns[i].state == StateIdle {
-			add(pathCuts, i, s.conns[i].since+e.limit)
-		}
-		if w.sends != 0 {
-			add(serverSends, i, e.since+w.sends)
-		}
-		if w.banner != 0 && !e.greeted {
-			add(serverGreets, i, e.opened+w.banner)
-		}
-	}
-	return first
-}
-
-// arrive lets something happen.
-func (w *simulation) arrive(s *search, a arrival, now time.Duration) {
-	i, e := a.conn, &w.ends[a.conn]
-	passes := e.known && !w.isDown(now)
-	switch a.kind {
-	case reply:
-		w.replied(s, i, now)
-	case serverCloses:
-		e.open = false
-		if passes {
-			e.reply = never
-			s.ended(i, now, w.closedBy)
-		}
-	case pathCuts:
-		*e = serverEnd{reply: never}
-		s.ended(i, now, Reset)
-	case serverSends, serverGreets:
-		e.since, e.greeted = now, e.greeted || a.kind == serverGreets
-		if passes {
-			e.reply = never
-			s.heard(i, now)
-		}
-	}
-}
-
-func (w *simulation) replied(s *search, i int, now time.Duration) {
-	e := &w.ends[i]
-	e.reply = never
-	switch {
-	case e.unreachable:
-		s.refused(i, errors.New("connection timed out"))
-	case s.conns[i].state == StateConnecting:
-		resent := e.resent
-		*e = serverEnd{open: true, known: true, limit: w.limit(), opened: now, since: now, reply: never}
-		e.spared = w.spared != nil && w.spared()
-		s.accepted(i, now, w.rtt, resent)
-	case e.replyResets:
-		s.ended(i, now, Reset)
-	default:
+func (w *idlePath) happen(s *search, now time.Duration) {
+	i := slices.Index(w.replies, slices.Min(w.replies))
+	w.replies[i] = never
+	if s.conns[i].state == StateConnecting {
+		s.accepted(i, now, w.rtt, 0)
+	} else {
 		s.answered(i, now)
 	}
 }
+
+func (w *idlePath) dialed(_ *search, i int, now time.Duration) { w.replies[i] = now + w.rtt }
+
+// asked sends no second reply while one is under way.
+func (w *idlePath) asked(s *search, i int, now time.Duration) {
+	if w.replies[i] == never && now-s.conns[i].since < w.limit {
+		w.replies[i] = now + w.rtt
+	}
+}
+
+func (w *idlePath) hungUp(i int) { w.replies[i] = never }

@@ -49,7 +49,7 @@ func TestVerdicts(t *testing.T) {
 				w := tt.world
 				w.rtt = 20 * time.Millisecond
 				search := newSearch(Options{Max: time.Hour, Connections: n})
-				end, _, err := w.run(search, 0, 6*time.Hour)
+				end, err := w.run(search, 6*time.Hour)
 				assert.NoError(t, err)
 				r := search.result(end)
 				assert.Equal(t, tt.verdict, r.Verdict, r)
@@ -88,7 +88,7 @@ func simulate(t *testing.T, o Options, w simulation) Result {
 	o, err := o.withDefaults()
 	require.NoError(t, err)
 	s := newSearch(o)
-	end, _, err := w.run(s, 0, 100*time.Hour)
+	end, err := w.run(s, 100*time.Hour)
 	require.NoError(t, err)
 	return s.result(end)
 }
@@ -221,7 +221,7 @@ func TestEndsByAgeSoon(t *testing.T) {
 			for i := range uint64(30) {
 				age := logUniform(rand.New(rand.NewPCG(i, 13)), time.Second, 10*time.Second)
 				s := newSearch(Options{Max: time.Hour, Connections: n})
-				_, _, err := (&simulation{limit: constant(never), ages: age, rtt: rtt}).run(s, 0, 10*time.Minute)
+				_, err := (&simulation{limit: constant(never), ages: age, rtt: rtt}).run(s, 10*time.Minute)
 				assert.NoError(t, err, "%v, round trip %v, %d connections", age, rtt, n)
 				assert.Contains(t, []Verdict{EndsByAge, NeverAnswers}, s.verdict)
 			}
@@ -237,7 +237,7 @@ func TestServerResetsBeforeThePath(t *testing.T) {
 		limit := func() time.Duration { return []time.Duration{3 * s, time.Hour}[random.IntN(2)] }
 		w := simulation{limit: limit, rtt: 300 * time.Millisecond, resets: true, closes: 3668 * time.Millisecond, closedBy: Reset}
 		search := newSearch(Options{Max: time.Hour, Connections: 4})
-		_, _, err := w.run(search, 0, 30*time.Minute)
+		_, err := w.run(search, 30*time.Minute)
 		assert.NoError(t, err, i)
 	}
 }
@@ -249,7 +249,7 @@ func TestSearchEnds(t *testing.T) {
 		drops: func() bool { return random.IntN(2) == 0 }, resets: true, ages: 4 * time.Second, closes: 5 * time.Second, closedBy: Reset}
 	for range 100 {
 		s := newSearch(Options{Max: time.Hour, Connections: 1 + random.IntN(20)})
-		_, _, err := w.run(s, 0, 1000*time.Hour)
+		_, err := w.run(s, 1000*time.Hour)
 		require.NoError(t, err)
 		assert.LessOrEqual(t, len(s.samples), mostSamples+21*len(s.conns))
 	}

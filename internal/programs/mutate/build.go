@@ -35,7 +35,7 @@ var (
 )
 
 func mutantOn(id int) bool {
-	if mutantReached != nil && !mutantSeen[id].Swap(true) {
+	if mutantReached != nil && !mutantSeen[id].Load() && !mutantSeen[id].Swap(true) {
 		fmt.Fprintln(mutantReached, id)
 	}
 	return id == mutantActive
