@@ -83,7 +83,6 @@ func logUniform(random *rand.Rand, from, to time.Duration) time.Duration {
 }
 
 func TestNothingLost(t *testing.T) {
-	t.Parallel()
 	for _, limit := range []time.Duration{time.Hour + 1, never} {
 		s := newSearch(Options{Max: time.Hour, Connections: 8})
 		end, err := (&simulation{limit: constant(limit)}).run(s, never)
@@ -99,7 +98,6 @@ func TestNothingLost(t *testing.T) {
 // How likely it is that probes go unanswered by chance, as evidence.go has it. A
 // peer that has answered one does not answer the next one.
 func TestChance(t *testing.T) {
-	t.Parallel()
 	// unanswered returns how likely n probes in a row are. The path drops
 	// packets with a probability d in each direction.
 	unanswered := func(n int, d float64) float64 {
@@ -121,7 +119,6 @@ func TestChance(t *testing.T) {
 // The path may wait for the end of a handshake, whose last segment may get lost, for
 // longer than it remembers connections. A first question that was late shows nothing else.
 func TestFirstQuestionIsLate(t *testing.T) {
-	t.Parallel()
 	s := newSearch(Options{Max: time.Hour, Connections: 1})
 	s.dialed(0, 0)
 	s.accepted(0, 0, usualRTT, 0)
@@ -135,7 +132,6 @@ func TestFirstQuestionIsLate(t *testing.T) {
 
 // The search waits for the estimate, which may take no longer with many connections.
 func TestForeseeWithManyConnections(t *testing.T) {
-	t.Parallel()
 	few, many := newSearch(Options{Max: time.Hour, Connections: 16}), newSearch(Options{Max: time.Hour, Connections: 1000})
 	assert.Equal(t, few.progress(0).Left, many.progress(0).Left)
 	conns := many.progress(0).Conns

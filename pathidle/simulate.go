@@ -15,7 +15,7 @@ type world interface {
 	happen(s *search, now time.Duration)        // lets it happen
 	dialed(s *search, i int, now time.Duration) // is told of what the search has done
 	asked(s *search, i int, now time.Duration)
-	hungUp(i int)
+	hungUp(i int, now time.Duration)
 }
 
 // run runs s from now until it ends. It returns when that is, and when each
@@ -38,7 +38,7 @@ func (s *search) run(w world, now time.Duration) (end time.Duration, probed []ti
 			w.dialed(s, i, now)
 		case hangUp:
 			s.hungUp(i, now)
-			w.hungUp(i)
+			w.hungUp(i, now)
 		case ask:
 			s.asked(i, now, now)
 			w.asked(s, i, now)
@@ -59,7 +59,7 @@ type idlePath struct {
 func (w *idlePath) resume(s *search, now time.Duration) {
 	w.replies = make([]time.Duration, len(s.conns))
 	for i := range s.conns {
-		w.hungUp(i)
+		w.hungUp(i, now)
 		switch c := &s.conns[i]; c.state {
 		case StateConnecting:
 			w.dialed(s, i, now)
@@ -92,4 +92,4 @@ func (w *idlePath) asked(s *search, i int, now time.Duration) {
 	}
 }
 
-func (w *idlePath) hungUp(i int) { w.replies[i] = never }
+func (w *idlePath) hungUp(i int, _ time.Duration) { w.replies[i] = never }

@@ -30,6 +30,7 @@ type simulation struct {
 	coming arrival
 	until  time.Duration // when the search has to be over
 	late   bool          // it was not
+	witness
 }
 
 // serverEnd is the server's end of a connection, and what the path does with it.
@@ -85,7 +86,10 @@ func (w *simulation) dialed(s *search, i int, now time.Duration) {
 	w.ends[i] = w.handshake(now)
 }
 
-func (w *simulation) hungUp(i int) { w.ends[i] = serverEnd{reply: never} }
+func (w *simulation) hungUp(i int, now time.Duration) {
+	w.witness.hungUp(i, now)
+	w.ends[i] = serverEnd{reply: never}
+}
 
 // handshake sends a SYN, again and again until there is an answer, as Linux does.
 func (w *simulation) handshake(now time.Duration) serverEnd {
@@ -105,6 +109,12 @@ func (w *simulation) resume(s *search, _ time.Duration) {
 	for i := range w.ends {
 		w.ends[i].reply = never
 	}
+	w.begin(len(s.conns))
+}
+
+// canFail reports whether the network fails, or the path may forget all connections.
+func (w *simulation) canFail() bool {
+	return w.down != nil || w.gone != 0 || w.reboot != 0 || w.ages != 0 || w.drops != nil
 }
 
 // forget lets the path forget what it does not know any more.
@@ -127,6 +137,7 @@ func (w *simulation) isDown(now time.Duration) bool {
 // asked sends a probe. A reply that is under way is not sent a second time.
 func (w *simulation) asked(s *search, i int, now time.Duration) {
 	w.forget(s, now)
+	w.witness.asked(i, now)
 	e := &w.ends[i]
 	if e.reply != never || w.isDown(now) || w.drops != nil && w.drops() {
 		return
@@ -180,15 +191,18 @@ func (w *simulation) happen(s *search, now time.Duration) {
 		e.open = false
 		if passes {
 			e.reply = never
+			w.heard(i, now, w.closedBy)
 			s.ended(i, now, w.closedBy)
 		}
 	case pathCuts:
 		*e = serverEnd{reply: never}
+		w.heard(i, now, Reset)
 		s.ended(i, now, Reset)
 	case serverSends, serverGreets:
 		e.since, e.greeted = now, e.greeted || a.kind == serverGreets
 		if passes {
 			e.reply = never
+			w.heard(i, now, Heard)
 			s.heard(i, now)
 		}
 	}
@@ -204,10 +218,13 @@ func (w *simulation) replied(s *search, i int, now time.Duration) {
 		resent := e.resent
 		*e = serverEnd{open: true, known: true, limit: w.limit(), opened: now, since: now, reply: never}
 		e.spared = w.spared != nil && w.spared()
+		w.accepted(i, now)
 		s.accepted(i, now, w.rtt, resent)
 	case e.replyResets:
+		w.heard(i, now, Reset)
 		s.ended(i, now, Reset)
 	default:
+		w.heard(i, now, Answered)
 		s.answered(i, now)
 	}
 }

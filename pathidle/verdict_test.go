@@ -12,7 +12,6 @@ import (
 )
 
 func TestVerdicts(t *testing.T) {
-	t.Parallel()
 	const s = time.Second
 	outage := func(from, to time.Duration) func(time.Duration) bool {
 		return func(now time.Duration) bool { return from <= now && now < to }
@@ -52,6 +51,7 @@ func TestVerdicts(t *testing.T) {
 				end, err := w.run(search, 6*time.Hour)
 				assert.NoError(t, err)
 				r := search.result(end)
+				w.check(t, &w, search, r)
 				assert.Equal(t, tt.verdict, r.Verdict, r)
 				assert.InDelta(t, tt.after.Seconds(), r.After.Seconds(), 1, r)
 				assert.GreaterOrEqual(t, r.Survived, tt.least)
@@ -90,7 +90,9 @@ func simulate(t *testing.T, o Options, w simulation) Result {
 	s := newSearch(o)
 	end, err := w.run(s, 100*time.Hour)
 	require.NoError(t, err)
-	return s.result(end)
+	r := s.result(end)
+	w.check(t, &w, s, r)
+	return r
 }
 
 // Of connections that take one of two paths, all take the longer one with a
@@ -258,7 +260,6 @@ func TestSearchEnds(t *testing.T) {
 // A connection that was reset, with no other one to ask, is lost once a new one in its
 // place is open.
 func TestHandshakeSpeaksForItsPlace(t *testing.T) {
-	t.Parallel()
 	for place := range 3 {
 		s := newSearch(Options{Max: time.Hour, Connections: 3})
 		s.dialed(place, 0)
