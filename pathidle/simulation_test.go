@@ -16,9 +16,10 @@ type simulation struct {
 	cuts   bool          // the path resets a connection when it forgets it
 	ages   time.Duration // age at which the path forgets a connection, whatever passes, or 0
 
-	down   func(now time.Duration) bool // nothing passes; nil is never
-	reboot time.Duration                // when the path forgets all connections, or 0
-	spared func() bool                  // whether a new connection survives the reboot; nil is no
+	slow   func(now time.Duration) time.Duration // what an answer takes beside rtt; nil is nothing
+	down   func(now time.Duration) bool          // nothing passes; nil is never
+	reboot time.Duration                         // when the path forgets all connections, or 0
+	spared func() bool                           // whether a new connection survives the reboot; nil is no
 
 	closes   time.Duration // age at which the server closes a connection, or 0
 	closedBy Outcome       // how: Closed or Reset
@@ -144,6 +145,9 @@ func (w *simulation) asked(s *search, i int, now time.Duration) {
 	}
 	if e.known && e.open || !e.known && w.resets {
 		e.reply, e.replyResets = now+w.rtt, !e.known
+		if w.slow != nil {
+			e.reply += w.slow(now)
+		}
 	}
 }
 
