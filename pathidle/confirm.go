@@ -24,13 +24,12 @@ func (s *search) candidateWidth() time.Duration { return s.allowed() * 9 / 10 }
 
 // isCandidate reports whether the answer is only to be confirmed.
 func (s *search) isCandidate(now time.Duration) bool {
-	bound := s.confirmedBound(now)
-	return s.lower != 0 && bound != never && bound-s.lower <= s.candidateWidth()
+	return s.confirmedBound(now)-s.lower <= s.candidateWidth()
 }
 
 // isConfirmed reports whether the answer was confirmed.
 func (s *search) isConfirmed(now time.Duration) bool {
-	return s.isCandidate(now) && s.proved() >= s.provingTime(now) && s.lostAgain(now) && !s.mayBeAge()
+	return s.proved() >= s.provingTime(now) && s.lostAgain(now) && !s.mayBeAge()
 }
 
 // provingTime is the idle time that a connection in each place has to survive.
@@ -60,7 +59,7 @@ func (s *search) lostAgain(now time.Duration) bool {
 	return slices.ContainsFunc(s.losses, func(l loss) bool {
 		return l.since >= first && s.isCertain(l) && l.probes[0].most > s.lower
 	}) || slices.ContainsFunc(s.conns, func(c conn) bool {
-		if c.state != StateAsked || c.isControl || c.since < first {
+		if c.isControl || c.since < first {
 			return false
 		}
 		unanswered := 0

@@ -47,6 +47,34 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// The least and the greatest values are valid.
+func TestRange(t *testing.T) {
+	const month = 720 * time.Hour
+	valid := func(o pathidle.Options) bool {
+		_, err := pathidle.Measure(t.Context(), "udp", "127.0.0.1:1", &o)
+		return strings.Contains(err.Error(), "network")
+	}
+	for _, o := range []pathidle.Options{
+		{Max: time.Second}, {Max: month}, {Precision: time.Second}, {Precision: month}, {Connections: 1}, {Connections: 1000},
+	} {
+		assert.True(t, valid(o), "%+v", o)
+	}
+	for _, o := range []pathidle.Options{
+		{Max: time.Second - 1}, {Max: month + 1}, {Precision: time.Second - 1}, {Precision: month + 1}, {Connections: -1}, {Connections: 1001},
+	} {
+		assert.False(t, valid(o), "%+v", o)
+	}
+}
+
+// A limit that is greater than Max is none.
+func TestDurationOfMax(t *testing.T) {
+	o := pathidle.Options{Max: time.Minute}
+	assert.Equal(t, o.Duration(0), o.Duration(time.Minute+1))
+	assert.Equal(t, o.Duration(0), o.Duration(time.Hour))
+	assert.Greater(t, o.Duration(time.Minute), o.Duration(0))
+	assert.NotEqual(t, o.Duration(0), o.Duration(1), "a path that forgets at once")
+}
+
 func TestDuration(t *testing.T) {
 	var o *pathidle.Options
 	minute, hour := o.Duration(time.Minute), o.Duration(0)

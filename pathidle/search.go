@@ -415,7 +415,7 @@ func (s *search) answered(i int, now time.Duration) {
 		sample.RTT = max(0, now-c.probes[0].at)
 		c.rtt = max(c.rtt, sample.RTT)
 	} else {
-		c.last = now // the answers to the others may follow
+		c.began, c.last = now, now // the answers to the others may follow
 	}
 	if confirming, _ := s.thresholds(); sample.Probes >= confirming {
 		s.noteOutage(c.probes[0].at, now)

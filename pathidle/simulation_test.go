@@ -21,6 +21,7 @@ type simulation struct {
 	reboot time.Duration                         // when the path forgets all connections, or 0
 	spared func() bool                           // whether a new connection survives the reboot; nil is no
 
+	allows   int           // connections at once, or 0 for any number
 	closes   time.Duration // age at which the server closes a connection, or 0
 	closedBy Outcome       // how: Closed or Reset
 	sends    time.Duration // the server sends something after such a silence, or 0
@@ -95,6 +96,15 @@ func (w *simulation) hungUp(i int, now time.Duration) {
 // handshake sends a SYN, again and again until there is an answer, as Linux does.
 func (w *simulation) handshake(now time.Duration) serverEnd {
 	const s = time.Second
+	open := 0
+	for _, e := range w.ends {
+		if e.open {
+			open++
+		}
+	}
+	if w.allows != 0 && open >= w.allows {
+		return serverEnd{reply: now + w.rtt, unreachable: true}
+	}
 	for resent, after := range []time.Duration{0, 1 * s, 3 * s, 7 * s, 15 * s} {
 		dropped := resent < 3 && w.drops != nil && w.drops()
 		if !w.isDown(now+after) && !dropped {
@@ -115,7 +125,7 @@ func (w *simulation) resume(s *search, _ time.Duration) {
 
 // canFail reports whether the network fails, or the path may forget all connections.
 func (w *simulation) canFail() bool {
-	return w.down != nil || w.gone != 0 || w.reboot != 0 || w.ages != 0 || w.drops != nil
+	return w.down != nil || w.gone != 0 || w.reboot != 0 || w.ages != 0 || w.drops != nil || w.closedBy == Reset
 }
 
 // forget lets the path forget what it does not know any more.
@@ -138,7 +148,7 @@ func (w *simulation) isDown(now time.Duration) bool {
 // asked sends a probe. A reply that is under way is not sent a second time.
 func (w *simulation) asked(s *search, i int, now time.Duration) {
 	w.forget(s, now)
-	w.witness.asked(i, now)
+	w.witness.asked(i, now, w.isDown(now))
 	e := &w.ends[i]
 	if e.reply != never || w.isDown(now) || w.drops != nil && w.drops() {
 		return

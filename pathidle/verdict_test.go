@@ -74,7 +74,7 @@ func TestVerdicts(t *testing.T) {
 // probability of share %, and one that remembers for longer.
 func twoPaths(t *testing.T, seed uint64, share int, short, long time.Duration) Result {
 	random := rand.New(rand.NewPCG(seed, 7))
-	return simulate(t, Options{}, simulation{limit: func() time.Duration {
+	return simulate(t, Options{}, &simulation{limit: func() time.Duration {
 		if random.IntN(100) < share {
 			return short
 		}
@@ -82,7 +82,7 @@ func twoPaths(t *testing.T, seed uint64, share int, short, long time.Duration) R
 	}})
 }
 
-func simulate(t *testing.T, o Options, w simulation) Result {
+func simulate(t *testing.T, o Options, w *simulation) Result {
 	t.Helper()
 	w.rtt = 20 * time.Millisecond
 	o, err := o.withDefaults()
@@ -91,7 +91,7 @@ func simulate(t *testing.T, o Options, w simulation) Result {
 	end, err := w.run(s, 100*time.Hour)
 	require.NoError(t, err)
 	r := s.result(end)
-	w.check(t, &w, s, r)
+	w.check(t, w, s, r)
 	return r
 }
 
@@ -135,7 +135,7 @@ func TestTwoPathsThatReset(t *testing.T) {
 		for i := range uint64(150) {
 			random := rand.New(rand.NewPCG(i, 12))
 			limit := func() time.Duration { return []time.Duration{12 * s, 60 * s}[random.IntN(2)] }
-			r := simulate(t, Options{Connections: n}, simulation{limit: limit, cuts: true})
+			r := simulate(t, Options{Connections: n}, &simulation{limit: limit, cuts: true})
 			assert.Contains(t, []Verdict{Found, Varies}, r.Verdict)
 			if r.Verdict == Found && r.Survived > 12*s {
 				wrong++
@@ -156,13 +156,13 @@ func TestFirewallRestarts(t *testing.T) {
 		at := time.Duration(random.Int64N(int64(50 * time.Minute)))
 		for _, resets := range []bool{false, true} {
 			w := simulation{limit: constant(never), reboot: at, resets: resets}
-			r := simulate(t, Options{}, w)
+			r := simulate(t, Options{}, &w)
 			assert.Equal(t, NothingLost, r.Verdict, at)
 			assert.Equal(t, 1, r.Outages, at)
-			r = simulate(t, Options{Connections: 1}, w)
+			r = simulate(t, Options{Connections: 1}, &w)
 			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, at)
 			w.spared = func() bool { return random.IntN(2) == 0 }
-			r = simulate(t, Options{}, w)
+			r = simulate(t, Options{}, &w)
 			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, at)
 		}
 	}
@@ -178,9 +178,9 @@ func TestOutages(t *testing.T) {
 			from := logUniform(random, time.Second, 2*limit)
 			lasts := logUniform(random, time.Second, 14*time.Second)
 			down := func(now time.Duration) bool { return from <= now && now < from+lasts }
-			r := simulate(t, Options{Connections: n}, simulation{limit: constant(never), down: down})
+			r := simulate(t, Options{Connections: n}, &simulation{limit: constant(never), down: down})
 			assert.Contains(t, []Verdict{NothingLost, Varies}, r.Verdict, from, lasts)
-			r = simulate(t, Options{Connections: n}, simulation{limit: constant(limit), down: down})
+			r = simulate(t, Options{Connections: n}, &simulation{limit: constant(limit), down: down})
 			if r.Verdict != Found {
 				assert.Equal(t, Varies, r.Verdict, "%v %v", from, lasts)
 				unclear++
@@ -194,6 +194,39 @@ func TestOutages(t *testing.T) {
 	}
 }
 
+// An outage is counted once, if it has cost a question: then as many probes went
+// unanswered as make a loss, and the question was asked again.
+func TestOutageIsCounted(t *testing.T) {
+	const s = time.Second
+	for _, n := range []int{1, 2, 8} {
+		for _, lasts := range []time.Duration{s / 2, 2 * s, 4 * s, 6 * s, 9 * s, 12 * s} {
+			for _, from := range []time.Duration{1 * s, 5 * s, 20 * s, 60 * s, 130 * s, 200 * s, 250 * s} {
+				for limit, want := range map[time.Duration]Verdict{100 * s: Found, never: NothingLost} {
+					w := simulation{limit: constant(limit), down: func(now time.Duration) bool { return from <= now && now < from+lasts }}
+					r := simulate(t, Options{Connections: n}, &w)
+					name := fmt.Sprint(n, " connections, ", from, " for ", lasts, ", limit ", limit)
+					assert.Equal(t, want, r.Verdict, name)
+					switch {
+					case w.inVain < 9:
+						assert.Zero(t, r.Outages, name)
+					case w.inVain >= 12:
+						assert.Equal(t, 1, r.Outages, name)
+					default:
+						assert.LessOrEqual(t, r.Outages, 1, name)
+					}
+					if want == NothingLost {
+						assert.Zero(t, r.Lost, name)
+						assert.Equal(t, time.Hour, r.Survived, name)
+					} else {
+						assert.Less(t, r.Survived, limit, name)
+						assert.GreaterOrEqual(t, r.Lost, limit, name)
+					}
+				}
+			}
+		}
+	}
+}
+
 // A path that ends connections at an age is told from one that forgets.
 func TestEndsByAge(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 8} {
@@ -201,7 +234,7 @@ func TestEndsByAge(t *testing.T) {
 			for i := range uint64(30) {
 				random := rand.New(rand.NewPCG(i, 11))
 				age := logUniform(random, 3*time.Second, time.Hour)
-				r := simulate(t, Options{Connections: n}, simulation{limit: constant(never), ages: age, resets: resets})
+				r := simulate(t, Options{Connections: n}, &simulation{limit: constant(never), ages: age, resets: resets})
 				if age > time.Minute*59 && r.Verdict == NothingLost {
 					continue
 				}
@@ -285,7 +318,7 @@ func TestThreePaths(t *testing.T) {
 	wrong := 0
 	for i := range uint64(300) {
 		random := rand.New(rand.NewPCG(i, 13))
-		r := simulate(t, Options{}, simulation{limit: func() time.Duration { return limits[random.IntN(3)] }})
+		r := simulate(t, Options{}, &simulation{limit: func() time.Duration { return limits[random.IntN(3)] }})
 		c, err := r.Plan(keepalive.Target{})
 		if err == nil && c.Idle+c.Interval >= limits[0] {
 			wrong++
@@ -306,7 +339,7 @@ func TestLostAboveMax(t *testing.T) {
 			}
 			return 20 * time.Second
 		}
-		r := simulate(t, Options{Max: 10 * time.Second}, simulation{limit: limit, drops: func() bool { return random.IntN(20) == 0 }})
+		r := simulate(t, Options{Max: 10 * time.Second}, &simulation{limit: limit, drops: func() bool { return random.IntN(20) == 0 }})
 		assert.Contains(t, []Verdict{Varies, NothingLost}, r.Verdict)
 	}
 }

@@ -1,0 +1,193 @@
+package pathidle
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// What a server says after it has accepted a connection is no reason to stop. What it
+// says again and again is.
+func TestServerSpeaks(t *testing.T) {
+	const s = time.Second
+	every := func(pause time.Duration, n int) (pauses []time.Duration) {
+		for range n {
+			pauses = append(pauses, pause)
+		}
+		return pauses
+	}
+	for name, tt := range map[string]struct {
+		pauses  []time.Duration
+		verdict Verdict
+		after   time.Duration
+	}{
+		"once":                     {[]time.Duration{15 * s}, Incomplete, 0},
+		"at once and later":        {[]time.Duration{s / 2, 15 * s}, Incomplete, 0},
+		"twice":                    {every(15*s, 2), ServerSends, 15 * s},
+		"1/8 late":                 {[]time.Duration{15 * s, 16800 * time.Millisecond}, ServerSends, 16800 * time.Millisecond},
+		"1/8 early":                {[]time.Duration{16800 * time.Millisecond, 15 * s}, ServerSends, 16800 * time.Millisecond},
+		"a short pause, 1/4 s off": {[]time.Duration{1500 * time.Millisecond, 1750 * time.Millisecond}, ServerSends, 1750 * time.Millisecond},
+		"after another pause":      {[]time.Duration{15 * s, 18 * s}, Incomplete, 0},
+		"several words":            {[]time.Duration{15 * s, s / 2, s / 2, 14 * s}, ServerSends, 15 * s},
+		"7 pauses":                 {[]time.Duration{2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 128 * s}, Incomplete, 0},
+		"8 pauses":                 {[]time.Duration{2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 64 * s, 128 * s, s}, ServerSends, 128 * s},
+		"9.5 s long":               {every(s/2, 19), Incomplete, 0},
+		"10 s long":                {every(s/2, 20), ServerSends, s},
+	} {
+		t.Run(name, func(t *testing.T) {
+			search := newSearch(Options{Max: time.Hour, Connections: 1})
+			search.dialed(0, 0)
+			search.accepted(0, testRTT, testRTT, 0)
+			now := testRTT
+			for i, pause := range tt.pauses {
+				assert.Equal(t, Incomplete, search.verdict, i)
+				now += pause
+				search.heard(0, now)
+			}
+			r := search.result(now)
+			assert.Equal(t, tt.verdict, r.Verdict)
+			assert.Equal(t, tt.after, r.After)
+			assert.Len(t, r.Samples, len(tt.pauses))
+			for i, sample := range r.Samples {
+				assert.Equal(t, Sample{Idle: tt.pauses[i], Outcome: Heard}, sample)
+			}
+		})
+	}
+}
+
+// An answer is nothing that the server says by itself, even if it comes twice, since
+// more than one probe was sent.
+func TestAnswersAreNoWords(t *testing.T) {
+	s := opened(1)
+	at := 20 * time.Second
+	for range 10 {
+		last := s.askInVain(0, 3, at)
+		s.heard(0, last+testRTT)
+		s.heard(0, last+testRTT+300*time.Millisecond)
+		assert.Equal(t, Incomplete, s.verdict)
+		at += 20 * time.Second
+	}
+	assert.Equal(t, Answered, s.samples[2].Outcome)
+	assert.Equal(t, 3, s.samples[2].Probes)
+	assert.Equal(t, Heard, s.samples[3].Outcome)
+}
+
+// A server that sends hides how long the path remembers only where the path remembers
+// for longer.
+func TestServerSends(t *testing.T) {
+	for i := range uint64(60) {
+		random := rand.New(rand.NewPCG(i, 20))
+		limit := logUniform(random, 5*time.Second, time.Hour/2)
+		sends := logUniform(random, 5*time.Second, time.Hour/2)
+		for _, n := range []int{1, 2, 8} {
+			r := simulate(t, Options{Connections: n}, &simulation{limit: constant(limit), sends: sends})
+			name := fmt.Sprint(n, " connections, limit ", limit, ", sends after ", sends)
+			switch {
+			case sends < limit-3*time.Second:
+				if r.Verdict == Found && limit < 2*sends {
+					break // no other segment came before
+				}
+				assert.Equal(t, ServerSends, r.Verdict, name)
+			case limit < sends/2:
+				assert.Equal(t, Found, r.Verdict, name)
+			}
+			switch r.Verdict {
+			case Found:
+				assert.Less(t, r.Survived, limit, name)
+				assert.GreaterOrEqual(t, r.Lost, limit, name)
+			case ServerSends:
+				assert.InDelta(t, sends, r.After, float64(time.Second), name)
+				assert.Zero(t, r.Lost, name)
+			default:
+				assert.Fail(t, string(r.Verdict), name)
+			}
+		}
+	}
+}
+
+// So it is with one that closes or resets connections.
+func TestServerCloses(t *testing.T) {
+	unclear := 0
+	for i := range uint64(60) {
+		random := rand.New(rand.NewPCG(i, 21))
+		limit := logUniform(random, 5*time.Second, time.Hour/2)
+		closes := logUniform(random, 5*time.Second, time.Hour/2)
+		w := simulation{limit: constant(limit), closes: closes, closedBy: []Outcome{Closed, Reset}[random.IntN(2)], resets: random.IntN(2) == 0}
+		for _, n := range []int{1, 2, 8} {
+			r := simulate(t, Options{Connections: n}, &w)
+			name := fmt.Sprint(n, " connections, limit ", limit, ", after ", closes, " ", w.closedBy, ", resets ", w.resets)
+			assert.Less(t, r.Survived, limit, name)
+			switch r.Verdict {
+			case Found:
+				assert.GreaterOrEqual(t, r.Lost, limit, name)
+				assert.Less(t, limit, closes, name)
+			case ServerCloses:
+				assert.InDelta(t, closes, r.After, float64(time.Second), name)
+				assert.Less(t, closes, 8*limit, name)
+				assert.Less(t, r.Survived, closes, name)
+			default:
+				assert.Equal(t, Reset, w.closedBy, name) // which a path may do as well
+				assert.Equal(t, Varies, r.Verdict, name)
+				unclear++
+			}
+		}
+	}
+	assert.LessOrEqual(t, unclear, 2, "of 180")
+}
+
+// A server that allows fewer connections is measured with those.
+func TestFewerConnections(t *testing.T) {
+	const limit = 100 * time.Second
+	for allowed := 1; allowed <= 4; allowed++ {
+		w := simulation{limit: constant(limit), allows: allowed}
+		r := simulate(t, Options{Connections: 4}, &w)
+		assert.Equal(t, Found, r.Verdict, allowed)
+		assert.Less(t, r.Survived, limit)
+		assert.GreaterOrEqual(t, r.Lost, limit)
+	}
+}
+
+// A connection that can't be opened is no error as long as another one is there.
+func TestRefused(t *testing.T) {
+	refused := errors.New("refused")
+	s := newSearch(Options{Max: time.Hour, Connections: 2})
+	s.dialed(0, 0)
+	s.dialed(1, 0)
+	s.refused(0, refused)
+	assert.NoError(t, s.err)
+	s.refused(1, refused)
+	assert.Equal(t, refused, s.err, "nothing is known of the server")
+	assert.Equal(t, finish, s.next(0).do)
+
+	s = opened(2)
+	s.dialed(0, 10*time.Second)
+	s.accepted(0, 10*time.Second, testRTT, 0)
+	s.refused(0, refused)
+	assert.NoError(t, s.err)
+	s.refused(1, refused)
+	assert.EqualError(t, s.err, "no connection is left, and no new one can be opened: refused")
+	assert.ErrorIs(t, s.err, refused)
+	assert.Equal(t, 5*time.Second, s.result(0).Survived)
+}
+
+// A network that fails again and again is not measured.
+func TestNetworkFailsAgainAndAgain(t *testing.T) {
+	for failures := 1; failures <= 4; failures++ {
+		s := opened(3)
+		for i := range failures {
+			assert.NoError(t, s.err, i)
+			s.restart()
+		}
+		if failures <= 3 {
+			assert.NoError(t, s.err)
+			assert.Equal(t, step{do: hangUp}, s.next(0), "all are made anew")
+		} else {
+			assert.EqualError(t, s.err, "the network has failed 4 times")
+			assert.Equal(t, step{do: finish}, s.next(0))
+		}
+	}
+}
