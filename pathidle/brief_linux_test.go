@@ -1,0 +1,204 @@
+//go:build !keepalive_portable
+
+package pathidle_test
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/pathidle"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// These measurements take seconds, since little is measured.
+
+// report keeps what Progress is told.
+type report struct {
+	pictures []pathidle.Progress
+	samples  []pathidle.Sample
+}
+
+func (r *report) add(p pathidle.Progress) {
+	r.pictures = append(r.pictures, p)
+	if p.Sample != nil {
+		r.samples = append(r.samples, *p.Sample)
+	}
+}
+
+func (r *report) has(state pathidle.State) bool {
+	for _, p := range r.pictures {
+		for _, c := range p.Conns {
+			if c.State == state {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Each question is told, when it is answered, and the server is told of the end of each
+// connection, whatever it has said before.
+func TestMeasureNothingLost(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	for name, banner := range map[string]string{"silent": "", "banner": strings.Repeat("220 ready\r\n", 1000)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ends := make(chan error, 3)
+			address := serve(t, lab.Server, plain(), "tcp4", func(conn net.Conn) {
+				io.WriteString(conn, banner)
+				_, err := conn.Read(make([]byte, 1))
+				ends <- err
+			})
+			var told report
+			r, err := measure(t.Context(), t, lab, "tcp4", address, pathidle.Options{Max: 2 * time.Second, Connections: 3, Progress: told.add})
+			require.NoError(t, err)
+			assert.Equal(t, pathidle.NothingLost, r.Verdict)
+			assert.Equal(t, address, r.Remote)
+			assert.GreaterOrEqual(t, r.Survived, 2*time.Second)
+			assert.Less(t, r.Survived, 2500*time.Millisecond)
+			for range 3 {
+				assert.Equal(t, io.EOF, <-ends)
+			}
+			assert.Equal(t, r.Samples, told.samples)
+			answered := 0
+			for _, s := range r.Samples {
+				if s.Outcome == pathidle.Heard {
+					continue
+				}
+				answered++
+				assert.Equal(t, pathidle.Answered, s.Outcome)
+				assert.GreaterOrEqual(t, s.Idle, time.Second)
+				assert.Equal(t, 1, s.Probes)
+				assert.Less(t, s.RTT, 200*time.Millisecond)
+			}
+			assert.GreaterOrEqual(t, answered, 4, "one of each connection, and another one")
+			first, last := told.pictures[0], told.pictures[len(told.pictures)-1]
+			assert.Less(t, first.Elapsed, time.Second)
+			assert.Greater(t, last.Elapsed, 2*time.Second)
+			assert.False(t, first.Conns[0].State != pathidle.StateClosed, "the first time before anything is dialed")
+			for _, state := range []pathidle.State{pathidle.StateConnecting, pathidle.StateIdle, pathidle.StateAsked} {
+				assert.True(t, told.has(state), state)
+			}
+		})
+	}
+}
+
+// What the server does by itself is told as such.
+func TestMeasureServer(t *testing.T) {
+	t.Parallel()
+	const every = 2500 * time.Millisecond
+	wait := func(conn net.Conn) {
+		go discard(conn)
+		time.Sleep(every)
+	}
+	lab := netlab.NewLab(t, netlab.Rules{})
+	for name, tt := range map[string]struct {
+		listen  net.KeepAliveConfig
+		handle  func(net.Conn)
+		verdict pathidle.Verdict
+		after   time.Duration
+		outcome pathidle.Outcome
+	}{
+		"closes": {net.KeepAliveConfig{}, wait, pathidle.ServerCloses, every, pathidle.Closed},
+		"resets": {net.KeepAliveConfig{}, func(conn net.Conn) {
+			wait(conn)
+			conn.(*net.TCPConn).SetLinger(0)
+		}, pathidle.ServerCloses, every, pathidle.Reset},
+		"speaks": {net.KeepAliveConfig{}, func(conn net.Conn) {
+			for range 3 {
+				time.Sleep(1500 * time.Millisecond)
+				io.WriteString(conn, "tick\n")
+			}
+			discard(conn)
+		}, pathidle.ServerSends, 1500 * time.Millisecond, pathidle.Heard},
+		"probes": {net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 9}, discard, pathidle.ServerSends, 2 * time.Second, pathidle.Heard},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lc := plain()
+			if tt.listen.Enable {
+				lc.KeepAlive, lc.KeepAliveConfig = 0, tt.listen
+			}
+			address := serve(t, lab.Server, lc, "tcp4", tt.handle)
+			r, err := measure(t.Context(), t, lab, "tcp4", address, pathidle.Options{Connections: 3})
+			require.NoError(t, err)
+			assert.Equal(t, tt.verdict, r.Verdict)
+			assert.InDelta(t, tt.after.Seconds(), r.After.Seconds(), 0.9)
+			assert.GreaterOrEqual(t, r.Survived, time.Second)
+			assert.Zero(t, r.Lost)
+			found := false
+			for _, s := range r.Samples {
+				if s.Outcome == tt.outcome {
+					found = true
+					assert.Less(t, s.Idle, every+time.Second/2)
+				}
+			}
+			assert.True(t, found, "%+v", r.Samples)
+		})
+	}
+}
+
+// Where nothing passes but handshakes, the client sends no more than probes, without a
+// byte, and one segment that ends the connection.
+func TestMeasureNeverAnswers(t *testing.T) {
+	t.Parallel()
+	netlab.NeedLab(t)
+	const fin, syn, rst = 0x01, 0x02, 0x04
+	var mu sync.Mutex
+	probes, ends, payload := make(map[uint16]int), 0, 0
+	lab := netlab.NewLab(t, netlab.Rules{})
+	wire := netlab.NewWire(t, lab, func(p netlab.Packet) (time.Duration, bool) {
+		flags := p.Bytes[33]
+		if flags&syn != 0 {
+			return time.Millisecond, true
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		port := binary.BigEndian.Uint16(p.Bytes[20:])
+		switch {
+		case !p.FromClient:
+		case flags&(rst|fin) != 0:
+			ends++
+		default:
+			probes[port]++
+			payload += p.Payload
+		}
+		return time.Millisecond, p.FromClient && probes[port] == 1 // the end of the handshake
+	})
+	ln := wire.Listen(t, plain())
+	go accept(t, ln, discard)
+	var told report
+	r, err := measure(t.Context(), t, lab, "tcp4", ln.Addr().String(), pathidle.Options{Connections: 3, Progress: told.add})
+	require.NoError(t, err)
+	assert.Equal(t, pathidle.NeverAnswers, r.Verdict)
+	assert.Zero(t, r.Survived)
+	assert.Zero(t, r.Outages)
+	assert.True(t, told.has(pathidle.StateDoubtful))
+	assert.Equal(t, r.Samples, told.samples)
+	sent := 0
+	for _, s := range r.Samples {
+		assert.Equal(t, pathidle.NoAnswer, s.Outcome)
+		assert.GreaterOrEqual(t, s.Idle, time.Second)
+		assert.Zero(t, s.RTT)
+		sent += s.Probes
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	most := 0
+	for _, n := range probes {
+		most = max(most, n-1) // without the end of the handshake
+	}
+	assert.Equal(t, most, sent, "until the first connection was given up")
+	assert.GreaterOrEqual(t, most, 9)
+	assert.LessOrEqual(t, most, 13)
+	assert.Zero(t, payload)
+	assert.LessOrEqual(t, ends, len(probes))
+}
