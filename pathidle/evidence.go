@@ -63,7 +63,7 @@ func (l loss) age() time.Duration { return l.probes[0].at - l.opened }
 // cases, and 9 practically never. Where a tenth of the packets is dropped in each
 // direction, 8 do in 0.0002, and 12 in 0.000005 (TestChance).
 func (s *search) thresholds() (confirming, placing int) {
-	if s.lost*16 > s.acked { // 1 in 17 and more
+	if s.lost*16 > s.acked { // more than 1 in 17
 		return 12, 8
 	}
 	return 9, 4

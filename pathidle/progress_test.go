@@ -26,8 +26,8 @@ func TestProgressLeft(t *testing.T) {
 // What is expected comes true, with the round-trip time of the path.
 func TestProgressComesTrue(t *testing.T) {
 	for _, rtt := range []time.Duration{testRTT, time.Second / 2} {
-		const limit = time.Minute + 1
-		s := newSearch(Options{Max: time.Hour, Connections: 4})
+		const limit = 20 * time.Second
+		s := newSearch(Options{Max: time.Minute, Connections: 2})
 		w := &watched{idlePath: idlePath{limit: limit, rtt: rtt}}
 		end, _ := s.run(w, 0)
 		found := false

@@ -115,7 +115,8 @@ const (
 
 	// NoAnswer: the path had forgotten the connection. While the probes
 	// went unanswered the server has answered on another connection, or has
-	// accepted a new one.
+	// accepted a new one. In an outage it has not, and the question was
+	// asked again.
 	NoAnswer Outcome = "no answer"
 
 	// Reset: somebody has reset the connection. With Probes it is the answer

@@ -107,13 +107,24 @@ func TestChance(t *testing.T) {
 		}
 		return willing + unwilling
 	}
-	onePercent := 1 - math.Sqrt(0.99)
-	assert.InDelta(t, 0.01, unanswered(1, onePercent), 1e-9)
-	assert.Less(t, unanswered(4, onePercent), 0.00003)
-	assert.Less(t, unanswered(9, onePercent), 1e-9)
+	for _, tt := range []struct {
+		acked, lost int     // so far
+		dropped     float64 // in each direction
+		atLimit     float64 // how likely it may be that what thresholds wants is chance
+		inAll       float64
+	}{
+		{1000, 0, 1 - math.Sqrt(0.99), 0.00003, 1e-9},
+		{990, 10, 1 - math.Sqrt(0.99), 0.00003, 1e-9},
+		{1600, 100, 1 - math.Sqrt(1-1.0/17), 0.001, 1e-6},
+		{1599, 100, 1 - math.Sqrt(1-1.0/17), 0.00001, 1e-8},
+		{81, 19, 0.1, 0.0003, 0.00001},
+	} {
+		confirming, placing := (&search{acked: tt.acked, lost: tt.lost}).thresholds()
+		assert.Less(t, unanswered(placing, tt.dropped), tt.atLimit, tt)
+		assert.Less(t, unanswered(confirming, tt.dropped), tt.inAll, tt)
+	}
+	assert.InDelta(t, 0.01, unanswered(1, 1-math.Sqrt(0.99)), 1e-9)
 	assert.InDelta(t, 0.19, unanswered(1, 0.1), 1e-9)
-	assert.Less(t, unanswered(8, 0.1), 0.0003)
-	assert.Less(t, unanswered(12, 0.1), 0.00001)
 }
 
 // The path may wait for the end of a handshake, whose last segment may get lost, for

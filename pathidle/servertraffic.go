@@ -9,7 +9,7 @@ import (
 
 // serverTraffic is what the server says by itself.
 type serverTraffic struct {
-	began, last time.Duration // when it last began to speak, and its last word
+	began, last time.Duration // when it last began to speak, and its last segment
 	pause       time.Duration // from one beginning to the next
 	times       int
 }

@@ -199,8 +199,8 @@ func TestOutages(t *testing.T) {
 func TestOutageIsCounted(t *testing.T) {
 	const s = time.Second
 	for _, n := range []int{1, 2, 8} {
-		for _, lasts := range []time.Duration{s / 2, 2 * s, 4 * s, 6 * s, 9 * s, 12 * s} {
-			for _, from := range []time.Duration{1 * s, 5 * s, 20 * s, 60 * s, 130 * s, 200 * s, 250 * s} {
+		for _, lasts := range []time.Duration{2 * s, 4 * s, 9 * s} {
+			for _, from := range []time.Duration{1 * s, 5 * s, 20 * s, 60 * s, 250 * s} {
 				for limit, want := range map[time.Duration]Verdict{100 * s: Found, never: NothingLost} {
 					w := simulation{limit: constant(limit), down: func(now time.Duration) bool { return from <= now && now < from+lasts }}
 					r := simulate(t, Options{Connections: n}, &w)
