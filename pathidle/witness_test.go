@@ -34,6 +34,7 @@ type seenLoss struct {
 	opened, heard  time.Duration
 	first, last    time.Duration // probe
 	idle, survived time.Duration
+	placed         time.Duration // the silence that counts: before the fourth probe, or the reset
 	reset          bool
 }
 
@@ -107,6 +108,10 @@ func (v *witness) lose(i int, now time.Duration, reset bool) {
 		l.first, l.last = c.probes[0], c.probes[n-1]
 	}
 	l.idle = l.first - c.heard
+	l.placed = l.idle
+	if !reset && len(c.probes) >= 4 {
+		l.placed = c.probes[3] - c.heard
+	}
 	v.losses = append(v.losses, l)
 	v.conns[i] = nil
 }
@@ -129,17 +134,41 @@ func (v *witness) check(t *testing.T, w *simulation, s *search, r Result) {
 		v.checkFound(t, s, r)
 	case NothingLost:
 		assert.GreaterOrEqual(t, r.Survived, s.max)
+		assert.Equal(t, v.longest, r.Survived)
 		for i, proved := range v.proved {
 			assert.True(t, proved >= s.max/2 || s.conns[i].state == StateRefused, "place %d has survived %v", i, proved)
 		}
 	case Varies:
+		if !w.canFail() && !w.cuts {
+			survived, lost := v.leasts()
+			assert.Equal(t, lost, r.Lost)
+			assert.True(t, r.Survived == survived || survived >= lost && r.Survived < lost, "%v, want %v", r.Survived, survived)
+		}
 		assert.True(t, slices.ContainsFunc(v.losses, func(l seenLoss) bool { return l.idle <= v.longest+2*time.Second }), "lost after what another one has survived")
 	case EndsByAge:
 		assert.Less(t, v.oldest, r.After+time.Second, "no connection has answered that was older")
+		assert.True(t, slices.ContainsFunc(v.losses, func(l seenLoss) bool { return (r.After - l.first + l.opened).Abs() <= 2*w.rtt }), "one was lost at that age")
+	case ServerSends, ServerCloses:
+		assert.Equal(t, v.longest, r.Survived)
 	}
 	if r.Verdict != Incomplete {
 		assert.LessOrEqual(t, r.Survived, v.longest)
 	}
+}
+
+// leasts are the least, over all connections, of the longest idle time that each has
+// survived, and the shortest one after which one was lost.
+func (v *witness) leasts() (survived, lost time.Duration) {
+	survived, lost = never, never
+	for _, l := range v.losses {
+		survived, lost = min(survived, l.survived), min(lost, l.placed)
+	}
+	for _, c := range v.conns {
+		if c != nil && len(c.probes) == 0 {
+			survived = min(survived, c.survived)
+		}
+	}
+	return survived, lost
 }
 
 // checkSamples compares the samples with what has happened. A connection that is given
