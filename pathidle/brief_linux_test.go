@@ -3,9 +3,11 @@
 package pathidle_test
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +72,7 @@ func TestMeasureNothingLost(t *testing.T) {
 			assert.Equal(t, r.Samples, told.samples)
 			answered := 0
 			for _, s := range r.Samples {
-				if s.Outcome == pathidle.Heard {
+				if s.Outcome == pathidle.Heard && banner != "" {
 					continue
 				}
 				answered++
@@ -84,6 +86,9 @@ func TestMeasureNothingLost(t *testing.T) {
 			assert.Less(t, first.Elapsed, time.Second)
 			assert.Greater(t, last.Elapsed, 2*time.Second)
 			assert.False(t, first.Conns[0].State != pathidle.StateClosed, "the first time before anything is dialed")
+			assert.True(t, slices.ContainsFunc(told.pictures, func(p pathidle.Progress) bool {
+				return p.Survived == 0 && !slices.ContainsFunc(p.Conns, func(c pathidle.Conn) bool { return c.State != pathidle.StateIdle })
+			}), "when all are open")
 			for _, state := range []pathidle.State{pathidle.StateConnecting, pathidle.StateIdle, pathidle.StateAsked} {
 				assert.True(t, told.has(state), state)
 			}
@@ -165,7 +170,9 @@ func TestMeasureNeverAnswers(t *testing.T) {
 		port := binary.BigEndian.Uint16(p.Bytes[20:])
 		switch {
 		case !p.FromClient:
-		case flags&(rst|fin) != 0:
+		case flags&fin != 0:
+			assert.Fail(t, "a farewell, which the kernel would send again and again")
+		case flags&rst != 0:
 			ends++
 		default:
 			probes[port]++
@@ -201,4 +208,60 @@ func TestMeasureNeverAnswers(t *testing.T) {
 	assert.LessOrEqual(t, most, 13)
 	assert.Zero(t, payload)
 	assert.LessOrEqual(t, ends, len(probes))
+}
+
+// A connection that its owner closes ends the measurement.
+func TestMeasureClosedBelow(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	address := serve(t, lab.Server, plain(), "tcp4", discard)
+	var mu sync.Mutex
+	var conns []net.Conn
+	dial := lab.Client.Within(new(net.Dialer).DialContext)
+	r, err := pathidle.Measure(t.Context(), "tcp4", address, &pathidle.Options{
+		Connections: 2,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, conn)
+			return conn, err
+		},
+		Progress: func(p pathidle.Progress) {
+			if p.Survived >= time.Second {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, conn := range conns {
+					conn.Close()
+				}
+			}
+		},
+	})
+	assert.ErrorIs(t, err, net.ErrClosed)
+	assert.ErrorContains(t, err, "pathidle: ")
+	assert.Equal(t, pathidle.Incomplete, r.Verdict)
+	assert.GreaterOrEqual(t, r.Survived, time.Second)
+}
+
+// A connection that is opened when the measurement is over is closed.
+func TestMeasureClosesLateConnections(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	address := serve(t, lab.Server, plain(), "tcp4", discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	d := &dialer{dial: lab.Client.Within(new(net.Dialer).DialContext)}
+	_, err := pathidle.Measure(ctx, "tcp4", address, &pathidle.Options{
+		Connections: 3,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if d.dialed.Load() > 0 {
+				cancel()
+				<-ctx.Done()
+			}
+			return d.DialContext(context.WithoutCancel(ctx), network, address)
+		},
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Greater(t, d.dialed.Load(), int32(1))
+	assert.Zero(t, d.open.Load())
 }

@@ -463,9 +463,18 @@ func TestMeasureUnsupported(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := pathidle.Measure(t.Context(), "tcp4", ln.Addr().String(), &pathidle.Options{Dial: dial, Max: time.Second})
+			closed := false
+			closing := func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dial(ctx, network, address)
+				if tcp, ok := conn.(*net.TCPConn); ok {
+					conn = &counted{TCPConn: tcp, close: func() { closed = true }}
+				}
+				return conn, err
+			}
+			r, err := pathidle.Measure(t.Context(), "tcp4", ln.Addr().String(), &pathidle.Options{Dial: closing, Max: time.Second})
 			assert.ErrorIs(t, err, errors.ErrUnsupported)
 			assert.Zero(t, r)
+			assert.Equal(t, name == "MPTCP", closed)
 		})
 	}
 }

@@ -36,11 +36,7 @@ type socket struct {
 }
 
 func newSocket(conn net.Conn) (*socket, error) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil, fmt.Errorf("%T gives no access to a socket by SyscallConn: %w", conn, errors.ErrUnsupported)
-	}
-	rc, err := sockopt.RawConn(sc)
+	rc, err := sockopt.RawConn(conn.(syscall.Conn)) // which WrapDial has used
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +139,7 @@ func (s *socket) close() {
 	var discarded [4096]byte
 	s.rc.Read(func(fd uintptr) bool {
 		for {
-			if n, _, err := unix.Recvfrom(int(fd), discarded[:], unix.MSG_DONTWAIT); n <= 0 || err != nil {
+			if n, _, _ := unix.Recvfrom(int(fd), discarded[:], unix.MSG_DONTWAIT); n <= 0 {
 				return true
 			}
 		}
