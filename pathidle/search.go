@@ -154,7 +154,6 @@ func (s *search) next(now time.Duration) step {
 		s.err = errors.New("no question is left")
 		return step{do: finish, at: now}
 	}
-	first.at = max(first.at, now)
 	return first
 }
 

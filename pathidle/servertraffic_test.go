@@ -174,17 +174,55 @@ func TestRefused(t *testing.T) {
 	assert.Equal(t, 5*time.Second, s.result(0).Survived)
 }
 
-// A network that fails again and again is not measured.
+// If a question whose answer is known goes unanswered for 10 s, the network is down. All
+// connections are made anew.
+func TestNothingAnsweredForLong(t *testing.T) {
+	for _, interval := range []time.Duration{300 * time.Millisecond, 3 * time.Second} {
+		s := opened(2)
+		s.lower = time.Minute // which is more than it has idled for
+		const at = 9 * time.Second
+		probes, now := 0, time.Duration(at)
+		for ; now < time.Minute; now += interval {
+			s.asked(0, now, now)
+			probes++
+			if s.connStep(0, now); s.restarts != 0 {
+				break
+			}
+		}
+		assert.Equal(t, 1, s.restarts)
+		assert.GreaterOrEqual(t, now-at, 10*time.Second)
+		assert.GreaterOrEqual(t, probes, 12)
+		assert.True(t, now-at < 10*time.Second+interval || probes == 12, "%v, %d probes", now-at, probes)
+		assert.Zero(t, s.result(now).Lost)
+		for i := range 2 {
+			assert.Equal(t, step{do: hangUp, conn: i, at: now}, s.connStep(i, now))
+			s.hungUp(i, now)
+		}
+		s.dialed(0, now)
+		s.accepted(0, now+testRTT, testRTT, 0)
+		assert.Equal(t, 1, s.result(now).Outages)
+	}
+}
+
+// A network that fails again and again is not measured. What could not be opened stays
+// so.
 func TestNetworkFailsAgainAndAgain(t *testing.T) {
 	for failures := 1; failures <= 4; failures++ {
 		s := opened(3)
+		s.refused(2, assert.AnError)
 		for i := range failures {
 			assert.NoError(t, s.err, i)
 			s.restart()
 		}
 		if failures <= 3 {
 			assert.NoError(t, s.err)
-			assert.Equal(t, step{do: hangUp}, s.next(0), "all are made anew")
+			for i := range 2 {
+				assert.Equal(t, step{do: hangUp, conn: i}, s.next(0), "all are made anew")
+				s.hungUp(i, 0)
+				s.dialed(i, 0)
+			}
+			assert.NotEqual(t, hangUp, s.next(0).do)
+			assert.Len(t, s.samples, 6, "no question was lost")
 		} else {
 			assert.EqualError(t, s.err, "the network has failed 4 times")
 			assert.Equal(t, step{do: finish}, s.next(0))

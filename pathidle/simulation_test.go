@@ -77,6 +77,7 @@ func constant(limit time.Duration) func() time.Duration {
 func (w *simulation) run(s *search, until time.Duration) (end time.Duration, err error) {
 	w.until, w.late = until, false
 	end, _ = s.run(w, 0)
+	w.ended = end
 	if w.late {
 		err = fmt.Errorf("the search goes on at %v", until)
 	}

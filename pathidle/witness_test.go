@@ -18,7 +18,8 @@ type witness struct {
 	oldest  time.Duration   // the greatest age at which a connection has answered
 	longest time.Duration   // the longest idle time that one has survived
 	gaps    []time.Duration // between the probes of a question
-	inVain  int             // the most probes of a question that an outage has swallowed
+	ended   time.Duration
+	inVain  int // the most probes of a question that an outage has swallowed
 }
 
 type seenConn struct {
@@ -132,6 +133,10 @@ func (v *witness) check(t *testing.T, w *simulation, s *search, r Result) {
 	switch r.Verdict {
 	case Found:
 		v.checkFound(t, s, r)
+		if n := len(v.conns); !w.canFail() && w.closes == 0 && w.allows == 0 && w.slow == nil {
+			factor := map[bool]time.Duration{true: 5, false: 12}[n >= 8]
+			assert.LessOrEqual(t, v.ended, factor*r.Lost+30*time.Second, "%d connections", n)
+		}
 	case NothingLost:
 		assert.GreaterOrEqual(t, r.Survived, s.max)
 		assert.Equal(t, v.longest, r.Survived)
