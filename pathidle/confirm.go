@@ -85,24 +85,16 @@ func (s *search) confirmStep(now time.Duration) step {
 }
 
 // outliveStep returns the question to a connection that is older than one that was
-// lost. The oldest one that is known to be alive is kept so until then. Where none is,
-// all are to be replaced.
+// lost. The oldest one is kept alive until then.
 func (s *search) outliveStep(now time.Duration) step {
-	oldest, forgotten, opened := step{at: never}, step{at: never}, never
+	oldest, opened := step{at: never}, never
 	age, proving := s.leastLossAge()+settleTime+1, s.provingTime(now)
 	for i := range s.conns {
 		c := &s.conns[i]
-		switch {
-		case !c.canBeAsked():
-		case now-c.since > s.lower:
-			forgotten = step{do: ask, conn: i, at: now}
-		case c.opened < opened:
+		if c.canBeAsked() && c.opened < opened {
 			due := min(c.since+proving, max(c.since+shortest, c.opened+age))
 			oldest, opened = step{do: ask, conn: i, at: max(now, due)}, c.opened
 		}
-	}
-	if oldest.at == never {
-		return forgotten
 	}
 	return oldest
 }
