@@ -208,3 +208,85 @@ func TestSlowAnswers(t *testing.T) {
 		}
 	}
 }
+
+// Where packets get lost, a connection is asked more often before it counts as lost.
+func TestLossRate(t *testing.T) {
+	asks := func(s *search) int {
+		confirming, _ := s.thresholds()
+		return confirming
+	}
+	s := opened(2)
+	assert.Equal(t, 9, asks(s))
+	last := s.askInVain(0, 2, 20*time.Second)
+	s.answered(0, last+testRTT)
+	assert.Equal(t, 12, asks(s), "one of few probes was lost")
+	at := 30 * time.Second
+	for range 20 {
+		s.askAndAnswer(0, at)
+		at += 2 * time.Second
+	}
+	assert.Equal(t, 9, asks(s), "one of many was")
+	for range 2 {
+		s.dialed(1, at)
+		s.accepted(1, at+time.Second, testRTT, 1)
+	}
+	assert.Equal(t, 12, asks(s), "a SYN counts as well")
+}
+
+// How long an answer may take is what it took before.
+func TestDoubtKnowsRoundTrip(t *testing.T) {
+	s := opened(2)
+	s.asked(0, 20*time.Second, 20*time.Second)
+	s.answered(0, 20*time.Second+500*time.Millisecond)
+	const at = 30 * time.Second
+	s.asked(0, at, at)
+	assert.Equal(t, StateAsked, s.progress(at + 1250*time.Millisecond).Conns[0].State)
+	assert.Equal(t, StateDoubtful, s.progress(at + 1270*time.Millisecond).Conns[0].State)
+}
+
+// An outage that several connections notice is one.
+func TestOutageOfAll(t *testing.T) {
+	s := opened(3)
+	const at = 20 * time.Second
+	for i := range 3 {
+		from := at + time.Duration(i)*100*time.Millisecond
+		s.askInVain(i, 10, from)
+	}
+	for i := range 3 {
+		s.answered(i, at+4*time.Second+time.Duration(i)*time.Millisecond)
+	}
+	assert.Equal(t, 1, s.result(at+5*time.Second).Outages)
+	for i := range 2 {
+		last := s.askInVain(0, 12, at+time.Minute*time.Duration(i+1))
+		s.answered(0, last+testRTT)
+		assert.Equal(t, 2+i, s.result(last+testRTT).Outages, "another one")
+	}
+}
+
+// A connection may be lost after a time that it has survived before. Then Survived is a
+// time that is shorter than Lost.
+func TestVariesBelowLost(t *testing.T) {
+	s := opened(3)
+	at := 6*time.Second + 2*testRTT + 3*time.Second
+	s.lastReply = at
+	control := at
+	last := s.askInVain(0, 12, at, func(now time.Duration) {
+		if now >= control {
+			s.askAndAnswer(1, now+1) // which idles for a second
+			control += 1200 * time.Millisecond
+		}
+	})
+	s.hungUp(0, last+2*time.Second)
+	s.verdict = Varies
+	r := s.result(last + 2*time.Second)
+	assert.Equal(t, 3*time.Second+3*300*time.Millisecond, r.Lost)
+	assert.Less(t, r.Survived, r.Lost)
+	longest := time.Duration(0)
+	for _, sample := range r.Samples {
+		if sample.Outcome == Answered && sample.Idle < r.Lost {
+			longest = max(longest, sample.Idle)
+		}
+	}
+	assert.Equal(t, longest, r.Survived)
+	assert.Greater(t, r.Survived, time.Second)
+}

@@ -88,3 +88,23 @@ func TestProgressConns(t *testing.T) {
 	assert.Equal(t, time.Second, p.Survived)
 	assert.Zero(t, p.Lost, "it was wrong")
 }
+
+// A question that was just asked is as good as one that is about to be.
+func TestProgressGoesOn(t *testing.T) {
+	s := opened(2)
+	now := 20 * time.Second
+	before := s.progress(now)
+	st := s.next(now)
+	assert.Equal(t, ask, st.do)
+	s.asked(st.conn, now, now)
+	after := s.progress(now)
+	assert.InDelta(t, before.Left, after.Left, float64(2*testRTT))
+	s.answered(st.conn, now+testRTT)
+	answered := s.progress(now + testRTT)
+	assert.InDelta(t, before.LeftMost, answered.LeftMost, float64(before.LeftMost)/2)
+
+	s = newSearch(Options{Max: time.Hour, Connections: 2})
+	s.dialed(0, 0)
+	s.dialed(1, 0)
+	assert.Equal(t, newSearch(Options{Max: time.Hour, Connections: 2}).progress(0).Left, s.progress(0).Left)
+}

@@ -1,6 +1,7 @@
 package pathidle
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -65,6 +66,27 @@ func TestSearchIsRight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Precision bounds how far Survived and Lost are apart, and costs time.
+func TestPrecision(t *testing.T) {
+	const limit = 350 * time.Second
+	var first, last time.Duration
+	for _, precision := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second, 100 * time.Second} {
+		s := newSearch(Options{Max: time.Hour, Precision: precision, Connections: 8})
+		end, err := (&simulation{limit: constant(limit), rtt: testRTT}).run(s, time.Hour)
+		require.NoError(t, err)
+		assertFound(t, s, end, limit)
+		r := s.result(end)
+		assert.LessOrEqual(t, r.Lost-r.Survived, precision)
+		first, last = cmp.Or(first, end), end
+	}
+	assert.Less(t, last, first*9/10)
+	// It is not greater than what has survived, so that each connection has to survive.
+	s := newSearch(Options{Max: time.Hour, Precision: time.Hour, Connections: 8})
+	end, err := (&simulation{limit: constant(limit), rtt: testRTT}).run(s, time.Hour)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, s.result(end).Survived, limit/4)
 }
 
 func assertFound(t *testing.T, s *search, end, limit time.Duration) {

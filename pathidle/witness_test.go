@@ -245,6 +245,13 @@ func (v *witness) checkFound(t *testing.T, s *search, r Result) {
 	for i, proved := range v.proved {
 		assert.True(t, proved >= r.Survived || s.conns[i].state == StateRefused, "place %d has survived %v", i, proved)
 	}
+	told := 0
+	for _, sample := range r.Samples {
+		if sample.Outcome == NoAnswer || sample.Outcome == Reset {
+			told++
+		}
+	}
+	assert.GreaterOrEqual(t, told, 2, "samples that are lost")
 	losses := v.losses
 	for i, c := range v.conns {
 		if c != nil && len(c.probes) >= 4 {
