@@ -84,7 +84,8 @@ func TestServerSends(t *testing.T) {
 		limit := logUniform(random, 5*time.Second, time.Hour/2)
 		sends := logUniform(random, 5*time.Second, time.Hour/2)
 		for _, n := range []int{1, 2, 8} {
-			r := simulate(t, Options{Connections: n}, &simulation{limit: constant(limit), sends: sends})
+			w := simulation{limit: constant(limit), sends: sends}
+			r := simulate(t, Options{Connections: n}, &w)
 			name := fmt.Sprint(n, " connections, limit ", limit, ", sends after ", sends)
 			switch {
 			case sends < limit-3*time.Second:
@@ -101,6 +102,7 @@ func TestServerSends(t *testing.T) {
 				assert.GreaterOrEqual(t, r.Lost, limit, name)
 			case ServerSends:
 				assert.InDelta(t, sends, r.After, float64(time.Second), name)
+				assert.LessOrEqual(t, w.ended, 2*sends+time.Second, name)
 				assert.Zero(t, r.Lost, name)
 			default:
 				assert.Fail(t, string(r.Verdict), name)
@@ -137,6 +139,39 @@ func TestServerCloses(t *testing.T) {
 		}
 	}
 	assert.LessOrEqual(t, unclear, 2, "of 180")
+}
+
+// Whether the path forgets sooner than the server closes is found out in little more
+// than twice that time, where the server hides it, and in four times at most.
+func TestServerClosesAboutThen(t *testing.T) {
+	const closes = time.Minute
+	for _, percent := range []time.Duration{5, 10, 20, 30, 40, 60, 80, 90, 95, 105, 150, 300} {
+		limit := closes * percent / 100
+		for _, how := range []Outcome{Closed, Reset} {
+			for kind, w := range map[string]simulation{"drops": {}, "resets": {resets: true}, "cuts": {cuts: true}} {
+				for _, n := range []int{1, 2, 8} {
+					w.limit, w.closes, w.closedBy = constant(limit), closes, how
+					r := simulate(t, Options{Connections: n}, &w)
+					name := fmt.Sprint(n, " connections, limit ", limit, ", ", how, ", path ", kind)
+					assert.Zero(t, r.Outages, name)
+					assert.Less(t, r.Survived, limit, name)
+					switch r.Verdict {
+					case Found:
+						assert.LessOrEqual(t, percent, time.Duration(80), name)
+						assert.GreaterOrEqual(t, r.Lost, limit, name)
+						assert.LessOrEqual(t, w.ended, 4*closes, name)
+					case ServerCloses:
+						assert.Greater(t, percent, time.Duration(40), name)
+						assert.InDelta(t, closes, r.After, float64(100*time.Millisecond), name)
+						assert.LessOrEqual(t, w.ended, 2*closes+time.Second, name)
+						assert.Greater(t, r.Survived, min(limit, closes)/3, name)
+					default:
+						assert.Fail(t, string(r.Verdict), name)
+					}
+				}
+			}
+		}
+	}
 }
 
 // A server that allows fewer connections is measured with those.
