@@ -94,7 +94,8 @@ func newSearch(o Options) *search {
 	return s
 }
 
-// clone returns a search that goes on by itself.
+// clone returns a search that goes on by itself, before s does. What it appends lies
+// beyond the end of the slices of s.
 func (s *search) clone() *search {
 	c := *s
 	c.conns = slices.Clone(s.conns)
@@ -102,12 +103,6 @@ func (s *search) clone() *search {
 		c.conns[i].probes = slices.Clone(c.conns[i].probes)
 	}
 	c.losses = slices.Clone(s.losses)
-	for i := range c.losses {
-		c.losses[i].probes = slices.Clone(c.losses[i].probes)
-	}
-	c.byAge = slices.Clip(s.byAge)
-	c.samples = slices.Clip(s.samples)
-	c.forgotAll = slices.Clip(s.forgotAll)
 	return &c
 }
 
