@@ -290,3 +290,46 @@ func TestVariesBelowLost(t *testing.T) {
 	assert.Equal(t, longest, r.Survived)
 	assert.Greater(t, r.Survived, time.Second)
 }
+
+// The answer is confirmed by a second connection that is lost, which was alive after the
+// first loss, while the server was there.
+func TestSecondLossNeedsEvidence(t *testing.T) {
+	for name, tt := range map[string]struct {
+		conn    int
+		probes  int
+		answers bool // of another connection
+		want    bool
+	}{
+		"lost":                  {1, 4, true, true},
+		"too few probes":        {1, 3, true, false},
+		"no sign of life":       {1, 4, false, false},
+		"not heard of meantime": {3, 4, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := opened(4)
+			s.askAndAnswer(1, 11*time.Second) // so that they have idled for less
+			s.askAndAnswer(2, 10*time.Second)
+			const at = 14 * time.Second
+			control := time.Duration(at)
+			s.askInVain(0, 9, at, func(now time.Duration) {
+				if now >= control {
+					s.askAndAnswer(2, now+1)
+					control += 1200 * time.Millisecond
+				}
+			})
+			s.hungUp(0, at+4*time.Second)
+			assert.NotZero(t, s.result(at+4*time.Second).Lost)
+			assert.False(t, s.lostAgain(at+4*time.Second))
+			s.askAndAnswer(1, at+4*time.Second+testRTT)
+			s.askAndAnswer(2, at+5*time.Second)
+			again := s.conns[1].since + 9*time.Second
+			s.askAndAnswer(2, again-3*time.Second)
+			last := s.askInVain(tt.conn, tt.probes, again)
+			if tt.answers {
+				s.askAndAnswer(2, last)
+			}
+			assert.False(t, s.lostAgain(last+time.Second), "an answer may come")
+			assert.Equal(t, tt.want, s.lostAgain(last+time.Second+2*testRTT))
+		})
+	}
+}
