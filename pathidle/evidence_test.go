@@ -333,3 +333,56 @@ func TestSecondLossNeedsEvidence(t *testing.T) {
 		})
 	}
 }
+
+// A connection is given up after nine probes if no other one could tell whether the
+// server is there. Else it is asked until one has told.
+func TestWhenToGiveUp(t *testing.T) {
+	const at = 20 * time.Second
+	for name, tt := range map[string]struct {
+		conns   int
+		prepare func(s *search)
+		want    action
+	}{
+		"alone": {1, func(*search) {}, hangUp},
+		"beside one that can tell": {2, func(s *search) {
+			s.askAndAnswer(1, at-time.Second)
+		}, ask},
+		"beside one that is asked, whose answer is known": {2, func(s *search) {
+			s.askAndAnswer(1, at-5*time.Second)
+			s.asked(1, at-time.Second, at-time.Second)
+		}, ask},
+		"beside one that has idled for as long": {2, func(*search) {}, hangUp},
+		"beside one that is asked as well": {2, func(s *search) {
+			s.asked(1, at, at)
+		}, hangUp},
+		"beside one that is younger": {2, func(s *search) {
+			s.dialed(1, at+time.Second)
+			s.accepted(1, at+time.Second, testRTT, 0)
+		}, hangUp},
+		"beside one that is to be hung up": {2, func(s *search) {
+			s.askAndAnswer(1, at-time.Second)
+			s.conns[1].discard = true
+		}, hangUp},
+		"its answer is known, and another one is there": {2, func(s *search) {
+			s.lower, s.conns[0].isControl = 15*time.Second, true
+			s.conns[1].since = 0
+		}, ask},
+		"its answer is known, and another one is asked": {2, func(s *search) {
+			s.lower, s.conns[0].isControl = 15*time.Second, true
+			s.conns[1].since = 0
+			s.asked(1, at, at)
+		}, ask},
+		"its answer is known, and no other one is there": {2, func(s *search) {
+			s.lower, s.conns[0].isControl = 15*time.Second, true
+			s.dialed(1, at)
+		}, hangUp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := opened(tt.conns)
+			s.asked(0, at, at)
+			tt.prepare(s)
+			last := s.askInVain(0, 11, at+300*time.Millisecond)
+			assert.Equal(t, tt.want, s.connStep(0, last+140*time.Millisecond).do)
+		})
+	}
+}
