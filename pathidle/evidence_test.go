@@ -386,3 +386,29 @@ func TestWhenToGiveUp(t *testing.T) {
 		})
 	}
 }
+
+// That no probe is answered is known once a new connection was accepted in the place of
+// one that did not answer.
+func TestNeverAnswersNeedsHandshake(t *testing.T) {
+	s := newSearch(Options{Max: time.Hour, Connections: 2})
+	for i := range 2 {
+		s.dialed(i, 0)
+		s.accepted(i, testRTT, testRTT, 0)
+	}
+	at := time.Second + testRTT
+	s.askInVain(1, 12, at)
+	last := s.askInVain(0, 12, at)
+	now := last + 140*time.Millisecond
+	assert.False(t, s.conclude(now))
+	s.hungUp(0, now)
+	s.hungUp(1, now)
+	assert.False(t, s.conclude(now))
+	s.dialed(0, now)
+	s.accepted(0, now+testRTT, testRTT, 0)
+	assert.True(t, s.conclude(now+2*time.Second))
+	r := s.result(now + 2*time.Second)
+	assert.Equal(t, NeverAnswers, r.Verdict)
+	assert.Zero(t, r.Survived)
+	assert.Zero(t, r.Outages)
+	assert.Len(t, r.Samples, 2)
+}
