@@ -264,3 +264,65 @@ func TestNetworkFailsAgainAndAgain(t *testing.T) {
 		}
 	}
 }
+
+// That the server closes connections is told once all that have reached the age are
+// closed, and a new one has shown that the server is there.
+func TestServerClosesAll(t *testing.T) {
+	const at = time.Minute
+	for name, how := range map[string]Outcome{"closed": Closed, "reset": Reset} {
+		t.Run(name, func(t *testing.T) {
+			s := opened(3)
+			for i := range 3 {
+				s.askAndAnswer(i, at-20*time.Second) // so that idle times do not tell of the path
+			}
+			s.ended(0, at, how)
+			assert.False(t, s.conclude(at))
+			s.dialed(0, at)
+			s.accepted(0, at+testRTT, testRTT, 0)
+			assert.False(t, s.conclude(at+testRTT), "the others are about to be closed")
+			s.ended(1, at+200*time.Millisecond, how)
+			s.ended(2, at+400*time.Millisecond, how)
+			assert.False(t, s.conclude(at+400*time.Millisecond), "the server may be gone")
+			s.dialed(1, at+time.Second)
+			s.accepted(1, at+time.Second+testRTT, testRTT, 0)
+			now := at + 2*time.Second
+			assert.True(t, s.conclude(now))
+			r := s.result(now)
+			assert.Equal(t, ServerCloses, r.Verdict)
+			assert.Equal(t, at, r.After)
+			assert.Zero(t, r.Lost)
+		})
+	}
+}
+
+// A connection of that age that was not heard of is asked.
+func TestServerClosesUnheard(t *testing.T) {
+	const at = time.Minute
+	s := opened(2)
+	for i := range 2 {
+		s.askAndAnswer(i, at-20*time.Second)
+	}
+	s.ended(0, at, Closed)
+	s.dialed(0, at)
+	s.accepted(0, at+testRTT, testRTT, 0)
+	assert.NotEqual(t, 1, s.searchStep(at+900*time.Millisecond).conn)
+	now := s.conns[1].since + s.lower + time.Second
+	assert.Equal(t, step{do: ask, conn: 1, at: now}, s.searchStep(now))
+	assert.False(t, s.conclude(now))
+}
+
+// If a connection answers that is older than one that was reset, it was not its age.
+func TestResetsAtNoAge(t *testing.T) {
+	s := opened(2)
+	s.askAndAnswer(0, 30*time.Second)
+	s.askAndAnswer(1, 31*time.Second)
+	s.ended(0, 50*time.Second, Reset)
+	now := 51 * time.Second
+	assert.False(t, s.findContradiction(now), "it may be the age at which the server resets connections")
+	s.askAndAnswer(1, 52*time.Second)
+	now = 54 * time.Second
+	assert.True(t, s.findContradiction(now), "another one has survived both the age and the idle time")
+	s.dialed(0, now)
+	s.accepted(0, now+testRTT, testRTT, 0)
+	assert.False(t, s.hidden(now+testRTT))
+}
