@@ -309,9 +309,6 @@ func (s *search) choose(now, least, most time.Duration) step {
 
 // target is the next idle time while nothing is lost.
 func (s *search) target() time.Duration {
-	if s.lower == 0 {
-		return shortest
-	}
 	factor := min(growthMost, math.Pow(growth, 1/float64(len(s.conns))))
 	return min(s.max, max(time.Duration(float64(s.lower)*factor), s.lower+s.allowed()))
 }
