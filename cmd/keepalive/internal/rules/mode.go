@@ -51,28 +51,28 @@ func merge(named, wanted policy.Config) policy.Config {
 // tighten computes in time.Duration what the programs of package cgrouppolicy
 // compute in the units of the options.
 func tighten(c, wanted policy.Config) policy.Config {
-	if wanted.UserTimeout == 0 {
-		c.UserTimeout = 0
-	} else {
-		c.UserTimeout = min(c.UserTimeout, wanted.UserTimeout)
-	}
+	c.UserTimeout = min(c.UserTimeout, wanted.UserTimeout) // none is added
 	c.MaxRTO = smaller(c.MaxRTO, wanted.MaxRTO)
 	if wanted.Disable {
 		return c
 	}
 	shorter := min(detection(c), detection(wanted))
 	c.Idle, c.Interval = smaller(c.Idle, wanted.Idle), smaller(c.Interval, wanted.Interval)
-	c.Count = int(min(max((shorter-c.Idle)/c.Interval, 1), 127))
+	room := max(shorter-c.Idle, 0)
+	if c.Interval != 0 { // as a sysctl can have it
+		room /= c.Interval
+	}
+	c.Count = int(min(max(room, 1), 127))
 	return c
 }
 
 // detection is how long an idle peer that is dead goes unnoticed without UserTimeout.
 func detection(c policy.Config) time.Duration { return c.Idle + c.Interval*time.Duration(c.Count) }
 
-// smaller takes a value of zero, as a sysctl can have it, for none.
+// smaller takes a zero that is wanted, as a sysctl can have it, for none.
 func smaller(policy, wanted time.Duration) time.Duration {
-	if wanted <= 0 || 0 < policy && policy < wanted {
+	if wanted == 0 {
 		return policy
 	}
-	return wanted
+	return min(policy, wanted)
 }

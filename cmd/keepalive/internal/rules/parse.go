@@ -149,8 +149,8 @@ func (p *parser) mapping(n *yaml.Node, what string, known keys) {
 		return
 	}
 	seen := make(map[string]bool)
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i]
+	for pair := range slices.Chunk(n.Content, 2) {
+		key, value := pair[0], pair[1]
 		set, ok := known[key.Value]
 		switch {
 		case !ok:
@@ -158,7 +158,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known keys) {
 		case seen[key.Value]:
 			p.fail(key, "%s is given twice", key.Value)
 		default:
-			set(resolve(n.Content[i+1]))
+			set(resolve(value))
 		}
 		seen[key.Value] = true
 	}
@@ -244,7 +244,7 @@ func (p *parser) rule(n *yaml.Node) {
 func addEndpoint(to *[]endpoints.Endpoint) func(string) error {
 	return func(s string) error {
 		e, err := endpoints.Parse(s)
-		if err == nil && e.Zone != "" {
+		if e.Zone != "" {
 			err = fmt.Errorf("%q has a zone, which a rule can't match: want the address without %%%s", s, e.Zone)
 		}
 		*to = append(*to, e)
@@ -258,7 +258,7 @@ func (p *parser) mode(rule *yaml.Node, r *Rule, n *yaml.Node) {
 	}
 	if n != nil {
 		i := slices.Index(modes, n.Value)
-		if n.Kind != yaml.ScalarNode || i < 0 {
+		if i < 0 {
 			p.fail(n, "mode is %s, want set or tighten", strconv.Quote(n.Value))
 			return
 		}

@@ -20,9 +20,6 @@ func (g glob) has(s string) bool {
 	if !ok {
 		return false
 	}
-	if !strings.Contains(rest, "*") {
-		return strings.HasSuffix(s, rest)
-	}
 	for i := range len(s) + 1 {
 		if glob(rest).has(s[i:]) {
 			return true
@@ -71,7 +68,7 @@ func parseUnit(s string) (Unit, error) {
 // the directory of its name, below those of the slices that it is in.
 func (u Unit) Has(group string) bool {
 	for element := range strings.SplitSeq(strings.TrimPrefix(group, "/"), "/") {
-		if u.name.has(element) || u.name.has(strings.TrimPrefix(element, "_")) { // of a name that the kernel has a file of
+		if u.name.has(unescaped(element)) {
 			return true
 		}
 		if !strings.HasSuffix(element, ".slice") {
@@ -81,10 +78,14 @@ func (u Unit) Has(group string) bool {
 	return false
 }
 
+// unescaped returns the name of the unit that has a directory. Systemd puts a _ before
+// a name that the kernel has a file of, such as io.service, or that begins with one.
+func unescaped(element string) string { return strings.TrimPrefix(element, "_") }
+
 // meets reports whether a group can be of both.
 func (u Unit) meets(g Group) bool {
 	for _, element := range g.elements {
-		if u.name.meets(element) {
+		if u.name.meets(glob(unescaped(string(element)))) {
 			return true
 		}
 		if !element.meets("*.slice") {
@@ -97,7 +98,7 @@ func (u Unit) meets(g Group) bool {
 // coversGroup reports whether every group of g is the unit's.
 func (u Unit) coversGroup(g Group) bool {
 	for _, element := range g.elements {
-		if u.name.covers(element) {
+		if u.name.covers(glob(unescaped(string(element)))) {
 			return true
 		}
 		if !strings.HasSuffix(string(element), ".slice") {

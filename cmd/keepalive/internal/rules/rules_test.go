@@ -41,47 +41,69 @@ func TestMistakes(t *testing.T) {
 		"rules:\n":                      "r.yaml:1:7: rules is not a list of rules",
 		"rules:\n" + tightened + "---\nrules: []": "r.yaml:4:1: this is a second document, want one",
 		"rules:\n  - {": "r.yaml:2: did not find expected node content",
-		"rules:\n  - policy: idle=60s\n    policy: idle=50s":                  "r.yaml:3:5: policy is given twice",
-		"rules:\n  - remote: 10.0.0.0/8":                                      "r.yaml:2:5: the rule has no policy, want policy or plan",
-		"rules:\n  - policy: idle=60s\n    plan: {detect: 9s}":                "r.yaml:3:11: the rule has a policy and a plan, want one of both",
-		"rules:\n  - policy: idle=40000s":                                     `r.yaml:2:13: policy: "idle=40000s": Idle is 11h6m40s, want 1s to 9h6m7s (32767 s), or 0 for the system default`,
-		"rules:\n  - policy: idle=0s":                                         "r.yaml:2:13: policy: idle is 0, want a value, or none to leave it to the program",
-		"rules:\n  - policy: [idle=60s, idle=50s]":                            "r.yaml:2:13: policy is not a text",
-		"rules:\n  - policy: idel=5s":                                         `r.yaml:2:13: policy: "idel=5s": unknown, want`,
-		"rules:\n  - plan: {detect: [45s, 90s]}":                              "r.yaml:2:20: detect is not a text",
-		"rules:\n  - plan: {detect: 45s, in_flight: [max_rto]}":               "r.yaml:2:36: in_flight is not a text",
-		"rules:\n  - policy: off":                                             "r.yaml:2:5: the policy is off, and tighten never loosens",
-		"rules:\n  - policy: idle=60s\n    mode: loosen":                      `r.yaml:3:11: mode is "loosen", want set or tighten`,
-		"rules:\n  - plan: {}":                                                "r.yaml:2:11: the plan demands nothing, want detect, idle_limit or both",
-		"rules:\n  - plan: {detect: 1s}":                                      "r.yaml:2:11: plan: detect is 1s, want 4.5s or more",
-		"rules:\n  - plan: {detect: 5s, in_flight: max_rto}":                  "r.yaml:2:11: plan: detect is 5s, want 17.325s or more with in_flight: max_rto",
-		"rules:\n  - plan: {detect: 5}":                                       `r.yaml:2:20: detect: "5" is no duration above zero, want one such as 350s`,
-		"rules:\n  - plan: {in_flight: no}":                                   `r.yaml:2:23: in_flight: it is "no", want max_rto or user_timeout`,
-		"rules:\n  - plan: {retect: 5s}":                                      `r.yaml:2:12: unknown key "retect", want one of detect, idle_limit, in_flight`,
-		"rules:\n  - {remote: 10.0.0.0/33, policy: off}":                      `r.yaml:2:14: remote: "10.0.0.0/33" is no CIDR, want one such as 10.0.0.0/8`,
-		"rules:\n  - {local: [], policy: off}":                                "r.yaml:2:13: local is an empty list",
-		"rules:\n  - {remote: 'fe80::1%eth0', policy: off}":                   `r.yaml:2:14: remote: "fe80::1%eth0" has a zone`,
-		"rules:\n  - {unit: a/b, policy: off}":                                `r.yaml:2:12: unit: "a/b" is no unit of systemd`,
-		"rules:\n  - {cgroup: /, policy: off}":                                `r.yaml:2:14: cgroup: "/" is the root`,
-		"rules:\n  - {cgroup: a, policy: off}":                                `r.yaml:2:14: cgroup: "a" is no path of a control group`,
-		"rules:\n  - {cgroup: /a/../b, policy: off}":                          `r.yaml:2:14: cgroup: "/a/../b" has an element`,
-		"rules:\n  - {mptcp: allow, policy: off, unit: a}":                    `r.yaml:2:13: mptcp is "allow", want refuse`,
-		"rules:\n  - {mptcp: refuse, policy: off, local: ':80'}":              "r.yaml:2:13: mptcp: refuse decides when a socket is made",
-		"rules:\n  - {remote: 10.0.0.0/8, local: '::1', policy: off}":         "r.yaml:2:5: the rule can never match: remote and local are of IPv4 and IPv6",
-		"rules:\n  - {unit: a, cgroup: /system.slice/b.service, policy: off}": "r.yaml:2:5: the rule can never match: no group of unit is one of cgroup or below it",
-		"rules:\n" + tightened + "  - {remote: 10.0.0.0/8, policy: off}":      "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
-		"rules:\n  - {remote: ['0.0.0.0/1', '128.0.0.0/1'], policy: off}\n  - {remote: 10.0.0.0/8, policy: off}":                                                               "r.yaml:3:5: the rule can never match: the rule at r.yaml:2:5",
-		"rules:\n  - {remote: ['0.0.0.0/0', '::/0'], policy: off}\n  - {policy: idle=60s}":                                                                                     "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {remote: 0.0.0.0/0, local: 0.0.0.0/0, policy: off}\n  - {remote: '10.0.0.0/8:80', policy: off}":                                                           "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {remote: 10.0.0.0/8, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.1.0.0/16, policy: off}":                                         "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
-		"rules:\n  - {remote: 10.0.0.0/9, policy: off}\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}": "r.yaml:5:5: the rule can never match: the rule at r.yaml:3:5 matches first",
-		"rules:\n  - {unit: 'a*', policy: off}\n  - {unit: ab, policy: off}":                                                                                                   "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {unit: a, policy: off}\n  - {cgroup: /system.slice/a.service/b, policy: off}":                                                                             "r.yaml:3:5: the rule can never match",
-		"rules:\n  - {cgroup: /a/*, policy: off}\n  - {cgroup: /a/b*/c, local: ':80', policy: off}":                                                                            "r.yaml:3:5: the rule can never match",
+		"rules:\n  - policy: idle=60s\n    policy: idle=50s":    "r.yaml:3:5: policy is given twice",
+		"rules:\n  - remote: 10.0.0.0/8":                        "r.yaml:2:5: the rule has no policy, want policy or plan",
+		"rules:\n  - policy: idle=60s\n    plan: {detect: 9s}":  "r.yaml:3:11: the rule has a policy and a plan, want one of both",
+		"rules:\n  - policy: idle=40000s":                       `r.yaml:2:13: policy: "idle=40000s": Idle is 11h6m40s, want 1s to 9h6m7s (32767 s), or 0 for the system default`,
+		"rules:\n  - policy: idle=0s":                           "r.yaml:2:13: policy: idle is 0, want a value, or none to leave it to the program",
+		"rules:\n  - policy: [idle=60s, idle=50s]":              "r.yaml:2:13: policy is not a text",
+		"rules:\n  - policy: idel=5s":                           `r.yaml:2:13: policy: "idel=5s": unknown, want`,
+		"rules:\n  - plan: {detect: [45s, 90s]}":                "r.yaml:2:20: detect is not a text",
+		"rules:\n  - plan: {detect: 45s, in_flight: [max_rto]}": "r.yaml:2:36: in_flight is not a text",
+		"rules:\n  - policy: off":                               "r.yaml:2:5: the policy is off, and tighten never loosens",
+		"rules:\n  - policy: idle=60s\n    mode: loosen":        `r.yaml:3:11: mode is "loosen", want set or tighten`,
+		"rules:\n  - plan: {}":                                  "r.yaml:2:11: the plan demands nothing, want detect, idle_limit or both",
+		"rules:\n  - plan: {detect: 1s}":                        "r.yaml:2:11: plan: detect is 1s, want 4.5s or more",
+		"rules:\n  - plan: {detect: 5s, in_flight: max_rto}":    "r.yaml:2:11: plan: detect is 5s, want 17.325s or more with in_flight: max_rto",
+		"rules:\n  - plan: {detect: 5}":                         `r.yaml:2:20: detect: "5" is no duration above zero, want one such as 350s`,
+		"rules:\n  - plan: {in_flight: no}":                     `r.yaml:2:23: in_flight: it is "no", want max_rto or user_timeout`,
+		"rules:\n  - plan: {retect: 5s}":                        `r.yaml:2:12: unknown key "retect", want one of detect, idle_limit, in_flight`,
+		"rules:\n  - {remote: 10.0.0.0/33, policy: off}":        `r.yaml:2:14: remote: "10.0.0.0/33" is no CIDR, want one such as 10.0.0.0/8`,
+		"rules:\n  - {local: [], policy: off}":                  "r.yaml:2:13: local is an empty list",
+		"rules:\n  - {remote: 'fe80::1%eth0', policy: off}":     `r.yaml:2:14: remote: "fe80::1%eth0" has a zone`,
+		"rules:\n  - {unit: a/b, policy: off}":                  `r.yaml:2:12: unit: "a/b" is no unit of systemd`,
+		"rules:\n  - {cgroup: /, policy: off}":                  `r.yaml:2:14: cgroup: "/" is the root`,
+		"rules:\n  - {cgroup: a, policy: off}":                  `r.yaml:2:14: cgroup: "a" is no path of a control group`,
+		"rules:\n  - {cgroup: /a/../b, policy: off}":            `r.yaml:2:14: cgroup: "/a/../b" has an element`,
+		"rules: \x01":                                             "r.yaml: control characters are not allowed",
+		"rules:\n  - policy:":                                     "r.yaml:2:12: policy is not a text",
+		"rules:\n  - [policy]":                                    "r.yaml:2:5: a rule is not a mapping with",
+		"rules:\n  - policy: off\n    mode: tighten":              "r.yaml:3:11: the policy is off, and tighten never loosens",
+		"rules:\n  - {mode: [set], policy: off}":                  `r.yaml:2:12: mode is "", want set or tighten`,
+		"rules:\n  - plan: {detect: 0s}":                          `r.yaml:2:20: detect: "0s" is no duration above zero`,
+		"rules:\n  - plan: {detect: -5s}":                         `r.yaml:2:20: detect: "-5s" is no duration above zero`,
+		"rules:\n  - {remote: '2001:db8::1%eth0', policy: off}":   `r.yaml:2:14: remote: "2001:db8::1%eth0" has a zone, which a rule can't match: want the address without %eth0`,
+		"rules:\n  - {unit: '', policy: off}":                     `r.yaml:2:12: unit: "" is no unit of systemd`,
+		"rules:\n  - {unit: '-.slice', policy: off}":              "r.yaml:2:12: unit: -.slice is the root",
+		"rules:\n  - {cgroup: /a//b, policy: off}":                `r.yaml:2:14: cgroup: "/a//b" has an element`,
+		"rules:\n  - {cgroup: /a/./b, policy: off}":               `r.yaml:2:14: cgroup: "/a/./b" has an element`,
+		"rules:\n  - {unit: a, cgroup: /a.services, policy: off}": "r.yaml:2:5: the rule can never match: no group of unit is one of cgroup or below it",
+		"rules:\n  - policy: off\n    mode: set\n  - {remote: 10.0.0.0/8, local: '::1', policy: off}":                                                                                        "r.yaml:4:5: the rule can never match: remote and local",
+		"rules:\n  - {remote: ':80', policy: off}\n  - {remote: '10.0.0.0/8:80', policy: off}":                                                                                               "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 10.0.0.1, policy: off}\n  - {remote: 10.0.0.1, policy: off}":                                                                                                   "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 0.0.0.0/0, local: 10.0.0.0/8, policy: off}\n  - {local: 10.1.0.0/16, policy: off}":                                                                             "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 10.0.0.0/9, policy: off}\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: [10.0.0.0/8, 11.0.0.0/8], policy: off}\n  - {remote: 10.0.0.0/8, policy: off}": "r.yaml:5:5: the rule can never match: the rule at r.yaml:4:5 matches first",
+		"rules:\n  - {cgroup: /a/*, policy: off}\n  - {cgroup: /a/b, policy: off}":                                                                                                           "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {unit: io, policy: off}\n  - {cgroup: /_io.service/a, policy: off}":                                                                                                     "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {mptcp: allow, policy: off, unit: a}":                                                                                                                                   `r.yaml:2:13: mptcp is "allow", want refuse`,
+		"rules:\n  - {mptcp: refuse, policy: off, local: ':80'}":                                                                                                                             "r.yaml:2:13: mptcp: refuse decides when a socket is made",
+		"rules:\n  - {remote: 10.0.0.0/8, local: '::1', policy: off}":                                                                                                                        "r.yaml:2:5: the rule can never match: remote and local are of IPv4 and IPv6",
+		"rules:\n  - {unit: a, cgroup: /system.slice/b.service, policy: off}":                                                                                                                "r.yaml:2:5: the rule can never match: no group of unit is one of cgroup or below it",
+		"rules:\n" + tightened + "  - {remote: 10.0.0.0/8, policy: off}":                                                                                                                     "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
+		"rules:\n  - {remote: ['0.0.0.0/1', '128.0.0.0/1'], policy: off}\n  - {remote: 10.0.0.0/8, policy: off}":                                                                             "r.yaml:3:5: the rule can never match: the rule at r.yaml:2:5",
+		"rules:\n  - {remote: ['0.0.0.0/0', '::/0'], policy: off}\n  - {policy: idle=60s}":                                                                                                   "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 0.0.0.0/0, local: 0.0.0.0/0, policy: off}\n  - {remote: '10.0.0.0/8:80', policy: off}":                                                                         "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {remote: 10.0.0.0/8, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.1.0.0/16, policy: off}":                                                       "r.yaml:4:5: the rule can never match: the rule at r.yaml:2:5 matches first",
+		"rules:\n  - {remote: 10.0.0.0/9, policy: off}\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: 11.0.0.0/8, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}":               "r.yaml:5:5: the rule can never match: the rule at r.yaml:3:5 matches first",
+		"rules:\n  - {unit: 'a*', policy: off}\n  - {unit: ab, policy: off}":                                                                                                                 "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {unit: a, policy: off}\n  - {cgroup: /system.slice/a.service/b, policy: off}":                                                                                           "r.yaml:3:5: the rule can never match",
+		"rules:\n  - {cgroup: /a/*, policy: off}\n  - {cgroup: /a/b*/c, local: ':80', policy: off}":                                                                                          "r.yaml:3:5: the rule can never match",
 	} {
 		_, err := load(t, text)
 		if assert.Error(t, err, text) {
 			assert.Contains(t, err.Error(), want, text)
+			told, _, _ := strings.Cut(err.Error(), " want a file such as") // which has lines
+			assert.NotContains(t, told, "\n", "it is one mistake: %s", text)
 		}
 	}
 }
@@ -99,6 +121,16 @@ func TestNoMistakes(t *testing.T) {
 		"rules:\n  - {unit: a, cgroup: /*, policy: off}",
 		"rules:\n  - {cgroup: /a/b, policy: off}\n  - {cgroup: /a/*, policy: off}",
 		"rules:\n  - {unit: [a, b], cgroup: /system.slice/b.service, policy: off}",
+		"rules:\n  - {unit: io, cgroup: /_io.service, policy: off}",
+		"rules:\n  - {local: 10.0.0.0/8, policy: off}",
+		"rules:\n  - {cgroup: /a/b, policy: off}\n  - {cgroup: /a, policy: off}",
+		"rules:\n  - {cgroup: /a, policy: off}\n  - {policy: idle=60s}",
+		"rules:\n  - {unit: a, policy: off}\n  - {cgroup: '/user.slice/user@1.service/a.service', policy: off}", // of a user's systemd
+		"rules:\n  - {remote: ['0.0.0.0/1', '::/0'], policy: off}\n  - {policy: idle=60s}",
+		"rules:\n  - {remote: ['0.0.0.0/0', '::/1'], policy: off}\n  - {policy: idle=60s}",
+		"rules:\n  - {remote: 10.0.0.0/10, policy: off}\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}",
+		"rules:\n  - {remote: 10.0.0.0/9, policy: off}\n  - {remote: 10.128.0.0/10, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}",
+		"rules:\n  - {remote: 10.128.0.0/9, policy: off}\n  - {remote: 10.0.0.0/8, policy: off}",
 	} {
 		_, err := load(t, text)
 		assert.NoError(t, err, text)
@@ -140,6 +172,59 @@ func TestLoad(t *testing.T) {
 	assert.True(t, rules[1].MatchesAddresses(local, local))
 }
 
+// A rule says what it wants to do with a connection, and with MPTCP.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	rules, err := load(t, `rules:
+  - &first {unit: [a, b], remote: 10.0.0.0/8, policy: &p 'idle=60s', mode: tighten}
+  - {cgroup: /c, policy: *p, mptcp: refuse}
+  - plan: {idle_limit: 350s, in_flight: user_timeout}
+    mode: set
+    local: 10.0.0.1:80
+  - plan: {detect: 45s}
+`)
+	require.NoError(t, err)
+	require.Len(t, rules, 4)
+	assert.Equal(t, time.Minute, rules[0].Config.Idle)
+	assert.Equal(t, time.Minute, rules[1].Config.Idle, "by an alias")
+	modes := ""
+	for _, r := range rules {
+		modes += r.Mode.String() + " "
+	}
+	assert.Equal(t, "tighten set set tighten ", modes)
+	assert.False(t, rules[0].RefuseMPTCP)
+	assert.True(t, rules[1].RefuseMPTCP)
+	for i, target := range []keepalive.Target{{IdleLimit: 350 * time.Second, Unacked: true}, {Detect: 45 * time.Second}} {
+		plan, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		assert.Equal(t, plan, rules[2+i].Config)
+	}
+	here, there := netip.MustParseAddrPort("10.0.0.1:80"), netip.MustParseAddrPort("192.0.2.1:1")
+	assert.True(t, rules[2].MatchesAddresses(here, there))
+	assert.False(t, rules[2].MatchesAddresses(there, here))
+}
+
+// The kernel's table has room for so many pairs, whatever has them.
+func TestMostRows(t *testing.T) {
+	t.Parallel()
+	pairs := func(remote, local int) string {
+		list := func(n int, format string) string {
+			var all []string
+			for i := range n {
+				all = append(all, fmt.Sprintf(format, i))
+			}
+			return "[" + strings.Join(all, ", ") + "]"
+		}
+		return "  - {remote: " + list(remote, "'10.0.0.%d:1'") + ", local: " + list(local, "'10.0.1.%d:1'") + ", policy: off}\n"
+	}
+	_, err := load(t, "rules:\n"+pairs(41, 25))
+	assert.EqualError(t, err, "r.yaml: the rules have 1025 pairs of a remote and a local end, and 1024 are the most: put addresses together")
+	_, err = load(t, "rules:\n"+pairs(32, 31)+"  - {remote: ':2', local: ["+strings.Repeat("10.0.0.1, ", 32)+"], policy: off}\n")
+	assert.NoError(t, err)
+	_, err = load(t, "rules:\n"+pairs(32, 32)+"  - {remote: ':2', policy: off}\n")
+	assert.ErrorContains(t, err, "1025 pairs")
+}
+
 func TestGroups(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -159,6 +244,11 @@ func TestGroups(t *testing.T) {
 		{"", "/kubepods.slice/*/cri-*", "/kubepods.slice/pod/cri-1", true},
 		{"", "/kubepods.slice/*/cri-*", "/kubepods.slice/cri-1", false},
 		{"redis", "/a", "/system.slice/redis.service", false},
+		{"_io", "", "/__io.service", true},
+		{"_io", "", "/_io.service", false}, // which is io
+		{"a*b*c.service", "", "/a-b-b-c.service", true},
+		{"a*b*c.service", "", "/a-c-b.service", false},
+		{"re*server", "", "/system.slice/redis.service", false},
 	} {
 		var r Rule
 		if tt.unit != "" {
@@ -189,6 +279,10 @@ func TestTighten(t *testing.T) {
 		{"idle=60s,interval=5s,count=3", "user_timeout=75s", "idle=60s,interval=5s,count=3"},
 		{"idle=60s,interval=5s,count=3,max_rto=2m", "max_rto=2s", "idle=60s,interval=5s,count=3,max_rto=2s"},
 		{"idle=60s,interval=5s,count=3,max_rto=1s", "max_rto=2s", "idle=60s,interval=5s,count=3,max_rto=1s"},
+		{"off,idle=10s,interval=1s,count=3", "idle=60s,interval=5s,count=3", "idle=60s,interval=5s,count=3"},
+		{"idle=60s,interval=5s,count=3,max_rto=0s", "max_rto=2s", "idle=60s,interval=5s,count=3,max_rto=2s"}, // the kernel lacks it
+		{"idle=0s,interval=0s,count=9", "idle=60s,interval=5s,count=3", "idle=60s,interval=5s,count=1"},      // by sysctls
+		{"idle=7200s,interval=0s,count=9", "idle=60s", "idle=60s,count=1"},                                   // which the policy leaves
 	} {
 		var c [3]keepalive.Config
 		for i, text := range tt {
@@ -198,6 +292,15 @@ func TestTighten(t *testing.T) {
 		}
 		assert.Equal(t, c[2], Tighten.Of(c[1], c[0]), tt)
 	}
+}
+
+// With Set the program has a say in what the policy leaves out alone.
+func TestSet(t *testing.T) {
+	t.Parallel()
+	wanted := keepalive.Config{Idle: 10 * time.Second, Interval: time.Second, Count: 3, UserTimeout: 5 * time.Second}
+	assert.Equal(t, keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second, Count: 3, UserTimeout: 5 * time.Second},
+		Set.Of(keepalive.Config{Idle: time.Minute, Interval: 5 * time.Second}, wanted))
+	assert.True(t, Set.Of(keepalive.Config{Disable: true}, wanted).Disable)
 }
 
 // Tighten never loosens. But for the rounding of Count, and its maximum, it gives up a

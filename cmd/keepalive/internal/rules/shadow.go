@@ -82,7 +82,7 @@ func byFamily(pairs [][2]endpoints.Endpoint) (families [][2]endpoints.Endpoint) 
 					of[end].Prefix = all
 				}
 			}
-			if !isMixed(of[0], of[1]) && of[0].Prefix.Addr().Is4() == all.Addr().Is4() {
+			if !isMixed(of[0], of[1]) {
 				families = append(families, of)
 			}
 		}
