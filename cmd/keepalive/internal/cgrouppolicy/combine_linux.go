@@ -95,8 +95,10 @@ func tightenTiming(idle, interval, count int) asm.Instructions {
 	return append(p,
 		asm.LoadMem(asm.R1, asm.RFP, newValue(idle), asm.Word),
 		asm.LoadMem(asm.R2, asm.RFP, newValue(interval), asm.Word),
-		asm.Sub.Reg(shorter, asm.R1),
-		asm.Div.Reg(shorter, asm.R2),
+		asm.JGE.Reg(shorter, asm.R1, "has_room"), // else a sysctl is zero
+		asm.Mov.Reg(shorter, asm.R1),
+		asm.Sub.Reg(shorter, asm.R1).WithSymbol("has_room"),
+		asm.Div.Reg(shorter, asm.R2), // zero where R2 is
 		asm.JLE.Imm(shorter, most, "at_most"),
 		asm.Mov.Imm(shorter, most),
 		asm.JNE.Imm(shorter, 0, "at_least").WithSymbol("at_most"),

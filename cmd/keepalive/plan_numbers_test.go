@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-7be6acb7/keepalive"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// numbersOf are how programs name Idle, Interval, Count, UserTimeout and MaxRTO, the
+// last two in milliseconds.
+var numbersOf = map[string][]string{
+	"PostgreSQL":          {`^tcp_keepalives_idle = (\d+)$`, `^tcp_keepalives_interval = (\d+)$`, `^tcp_keepalives_count = (\d+)$`, `^tcp_user_timeout = (\d+)$`},
+	"libpq":               {`^keepalives=1 .*\bkeepalives_idle=(\d+)\b`, `\bkeepalives_interval=(\d+)\b`, `\bkeepalives_count=(\d+)\b`, `\btcp_user_timeout=(\d+)$`},
+	"PgBouncer":           {`^tcp_keepidle = (\d+)$`, `^tcp_keepintvl = (\d+)$`, `^tcp_keepcnt = (\d+)$`, `^tcp_user_timeout = (\d+)$`},
+	"MariaDB":             {`^tcp_keepalive_time = (\d+)$`, `^tcp_keepalive_interval = (\d+)$`, `^tcp_keepalive_probes = (\d+)$`},
+	"nginx":               {`so_keepalive=(\d+)s:`, `so_keepalive=\d+s:(\d+)s:`, `so_keepalive=\d+s:\d+s:(\d+);$`},
+	"HAProxy":             {`^clitcpka-idle (\d+)s$`, `^clitcpka-intvl (\d+)s$`, `^clitcpka-cnt (\d+)$`, `: tcp-ut (\d+)ms$`},
+	"HAProxy, to servers": {`^srvtcpka-idle (\d+)s$`, `^srvtcpka-intvl (\d+)s$`, `^srvtcpka-cnt (\d+)$`, `: tcp-ut (\d+)ms$`},
+	"Envoy": {`^- \{level: 6, name: 4, int_value: (\d+)\}`, `^- \{level: 6, name: 5, int_value: (\d+)\}`, `^- \{level: 6, name: 6, int_value: (\d+)\}`,
+		`^- \{level: 6, name: 18, int_value: (\d+)\}`, `^- \{level: 6, name: 44, int_value: (\d+)\}`},
+	"Istio":           {`\{time: (\d+)s,`, ` interval: (\d+)s,`, ` probes: (\d+)\}$`},
+	"systemd .socket": {`^KeepAliveTimeSec=(\d+)$`, `^KeepAliveIntervalSec=(\d+)$`, `^KeepAliveProbes=(\d+)$`},
+	"Java":            {`TCP_KEEPIDLE, (\d+)\);$`, `TCP_KEEPINTERVAL, (\d+)\);$`, `TCP_KEEPCOUNT, (\d+)\);$`},
+	"Python":          {`TCP_KEEPIDLE, (\d+)\)$`, `TCP_KEEPINTVL, (\d+)\)$`, `TCP_KEEPCNT, (\d+)\)$`, `TCP_USER_TIMEOUT, (\d+)\)$`, `IPPROTO_TCP, 44, (\d+)\) `},
+	"Rust":            {`with_time\(Duration::from_secs\((\d+)\)\)`, `with_interval\(Duration::from_secs\((\d+)\)\)`, `with_retries\((\d+)\)`, `set_tcp_user_timeout\(Some\(Duration::from_millis\((\d+)\)\)\)`},
+	"sysctl.d":        {`^net.ipv4.tcp_keepalive_time = (\d+)$`, `^net.ipv4.tcp_keepalive_intvl = (\d+)$`, `^net.ipv4.tcp_keepalive_probes = (\d+)$`, ``, `^net.ipv4.tcp_rto_max_ms = (\d+)$`},
+	"Docker":          {`tcp_keepalive_time=(\d+)\b`, `tcp_keepalive_intvl=(\d+)\b`, `tcp_keepalive_probes=(\d+)\b`, ``, `tcp_rto_max_ms=(\d+)$`},
+	"Compose":         {`tcp_keepalive_time: (\d+)$`, `tcp_keepalive_intvl: (\d+)$`, `tcp_keepalive_probes: (\d+)$`, ``, `tcp_rto_max_ms: (\d+)$`},
+	"Kubernetes": {`^  - \{name: net.ipv4.tcp_keepalive_time, value: "(\d+)"\}`, `^  - \{name: net.ipv4.tcp_keepalive_intvl, value: "(\d+)"\}`,
+		`^  - \{name: net.ipv4.tcp_keepalive_probes, value: "(\d+)"\}`, ``, `^# - \{name: net.ipv4.tcp_rto_max_ms, value: "(\d+)"\}`},
+}
+
+// Each setting has the number of the policy that its name stands for.
+func TestPlanNumbers(t *testing.T) {
+	t.Parallel()
+	all := demands(t)
+	slow := keepalive.Target{Detect: 45 * time.Second, Unacked: true, SlowReads: true}
+	for _, target := range []keepalive.Target{slow, {Detect: 45 * time.Second}} {
+		c, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		all[target] = c
+	}
+	for target, c := range all {
+		lines := make(map[string][]string)
+		for _, s := range snippets(target, c) {
+			lines[s.name] = s.lines
+		}
+		lines["HAProxy, to servers"] = lines["HAProxy"]
+		for program, expressions := range numbersOf {
+			got := make([]int64, 5)
+			want := []int64{int64(c.Idle / time.Second), int64(c.Interval / time.Second), int64(c.Count), c.UserTimeout.Milliseconds(), c.MaxRTO.Milliseconds()}
+			for i := range want {
+				if i >= len(expressions) || expressions[i] == "" {
+					want[i] = 0
+					continue
+				}
+				expr := regexp.MustCompile(expressions[i])
+				for _, line := range lines[program] {
+					if m := expr.FindStringSubmatch(line); m != nil {
+						require.Zero(t, got[i], "%s says it twice: %q", program, lines[program])
+						got[i], _ = strconv.ParseInt(m[1], 10, 64)
+					}
+				}
+			}
+			assert.Equal(t, want, got, "%s: %v: %q", program, target, lines[program])
+		}
+	}
+}
+
+// evaluate returns the policy that a literal of Go is.
+func evaluate(t testing.TB, literal string) (c keepalive.Config) {
+	t.Helper()
+	expr, err := parser.ParseExpr(literal)
+	require.NoError(t, err)
+	number := func(e ast.Expr) int64 {
+		n, err := strconv.ParseInt(e.(*ast.BasicLit).Value, 10, 64)
+		require.NoError(t, err)
+		return n
+	}
+	require.Equal(t, "keepalive.Config", literal[:strings.Index(literal, "{")])
+	for _, e := range expr.(*ast.CompositeLit).Elts {
+		field := e.(*ast.KeyValueExpr)
+		to := reflect.ValueOf(&c).Elem().FieldByName(fmt.Sprint(field.Key))
+		product, ok := field.Value.(*ast.BinaryExpr)
+		if !ok {
+			to.SetInt(number(field.Value))
+			continue
+		}
+		unit := map[string]time.Duration{"Second": time.Second, "Millisecond": time.Millisecond}[product.Y.(*ast.SelectorExpr).Sel.Name]
+		to.SetInt(number(product.X) * int64(unit))
+	}
+	return c
+}
+
+// The Go literal is the policy.
+func TestGoLiteral(t *testing.T) {
+	t.Parallel()
+	for target, c := range demands(t) {
+		assert.Equal(t, c, evaluate(t, goLiteral(c)), target)
+	}
+	assert.Equal(t, "keepalive.Config{Idle: 60 * time.Second, Count: 3, UserTimeout: 1500 * time.Millisecond}",
+		goLiteral(keepalive.Config{Idle: time.Minute, Count: 3, UserTimeout: 1500 * time.Millisecond}))
+}
+
+// What is printed for people has a heading, and below it what the heading says.
+func TestPlanSections(t *testing.T) {
+	t.Parallel()
+	r := runCommand(t, "plan", "--detect", "45s", "--idle-limit", "350s", "--unacked")
+	require.Equal(t, exitDone, r.code, r.stderr)
+	sections := regexp.MustCompile(`(?m)^[A-Z]\w+\n`).Split(r.stdout, -1)
+	assert.Equal(t, []string{"Policy\n", "Timeline\n", "Elsewhere\n"}, regexp.MustCompile(`(?m)^[A-Z]\w+\n`).FindAllString(r.stdout, -1))
+	require.Len(t, sections, 4)
+	c := planned(t)
+	lines := strings.Split(sections[1], "\n")
+	require.Len(t, lines, 4, "with a blank line behind it")
+	parsed, err := keepalive.Parse(strings.TrimSpace(lines[0]))
+	require.NoError(t, err)
+	assert.Equal(t, c, parsed)
+	assert.Equal(t, c, evaluate(t, strings.TrimSpace(lines[1])))
+	assert.Empty(t, lines[2])
+
+	lines = strings.Split(sections[2], "\n")
+	require.Len(t, lines, 8)
+	widest := 0
+	for i, what := range []string{"idle", "firewall", "in flight"} {
+		assert.Regexp(t, "^  "+what+" +├.*(x|→)$", lines[2*i])
+		widest = max(widest, len([]rune(lines[2*i])))
+	}
+	assert.Equal(t, 78, widest, "80 columns, less a margin")
+	assert.Empty(t, lines[6])
+
+	column := 0
+	for _, line := range strings.Split(strings.TrimSuffix(sections[3], "\n"), "\n") {
+		m := regexp.MustCompile(`^  (?:\S+(?: \S+)?  +| +)`).FindString(line)
+		if column == 0 {
+			column = len(m)
+		}
+		assert.GreaterOrEqual(t, len(m), column, "%q has its settings beside the names", line)
+	}
+}
