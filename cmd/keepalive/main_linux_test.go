@@ -30,6 +30,9 @@ func TestMain(m *testing.M) { netlab.Main(m) }
 // built are the command and the servers, all static, that the tests run. They lie
 // where every user may run them.
 var built = sync.OnceValues(func() (dir string, err error) {
+	if dir := os.Getenv("MUTANT_PROGRAMS"); dir != "" { // of internal/programs/mutate
+		return dir, nil
+	}
 	dir, err = os.MkdirTemp("", "keepalive")
 	if err != nil {
 		return "", err

@@ -78,12 +78,15 @@ func mutantNumber[T ~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~
 `
 
 // binary is the tests of a package.
-type binary struct{ path, dir string }
+type binary struct {
+	path, dir string
+	programs  string // the directory of the programs that it may run
+}
 
-// build compiles the tests of packages with all mutants. Those that do not compile
-// are dropped.
-func build(dir string, packages []*code, mutants []*mutant, names []string) ([]binary, error) {
-	tested, err := list(names)
+// build compiles the tests of packages, and the programs that they run, with all
+// mutants. Those that do not compile are dropped.
+func build(dir string, packages []*code, mutants []*mutant, o options) ([]binary, error) {
+	tested, err := list(append(o.packages, o.tests...))
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,7 @@ func build(dir string, packages []*code, mutants []*mutant, names []string) ([]b
 		var binaries []binary
 		again := false
 		for i, p := range tested {
-			b := binary{filepath.Join(dir, strconv.Itoa(i)+".test"), p.Dir}
+			b := binary{path: filepath.Join(dir, strconv.Itoa(i)+".test"), dir: p.Dir}
 			out, err := exec.Command("go", "test", "-overlay", overlay, "-vet=off", "-c", "-o", b.path, p.ImportPath).CombinedOutput()
 			if err != nil {
 				if !drop(mutants, out) {
@@ -109,10 +112,27 @@ func build(dir string, packages []*code, mutants []*mutant, names []string) ([]b
 			}
 		}
 		if !again {
-			return binaries, nil
+			return binaries, buildPrograms(dir, overlay, binaries, o.programs)
 		}
 	}
 	return nil, errors.New("too many mutants do not compile")
+}
+
+// buildPrograms compiles programs, all static, which every user may run.
+func buildPrograms(dir, overlay string, binaries []binary, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	programs := filepath.Join(dir, "programs")
+	cmd := exec.Command("go", append([]string{"build", "-overlay", overlay, "-o", programs + "/"}, names...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", names, err, out)
+	}
+	for i := range binaries {
+		binaries[i].programs = programs
+	}
+	return errors.Join(os.Chmod(dir, 0o755), os.Chmod(programs, 0o755))
 }
 
 var compileError = regexp.MustCompile(`(?m)^(?:.*/)?([^/\s]+\.go):(\d+):\d+: `)

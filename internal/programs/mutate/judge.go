@@ -101,6 +101,9 @@ func (b binary) pass(mutant int, reached string, timeout time.Duration, names ..
 	cmd := exec.CommandContext(ctx, b.path, "-test.v", "-test.failfast", "-test.parallel=8", "-test.run", "^("+strings.Join(names, "|")+")$")
 	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), "MUTANT="+strconv.Itoa(mutant), "MUTANTS_REACHED="+reached)
+	if b.programs != "" {
+		cmd.Env = append(cmd.Env, "MUTANT_PROGRAMS="+b.programs)
+	}
 	killGroup(cmd)
 	cmd.WaitDelay = time.Second
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
@@ -109,7 +112,11 @@ func (b binary) pass(mutant int, reached string, timeout time.Duration, names ..
 		}
 		return len(p), nil
 	})
-	return cmd.Run() == nil
+	if err := cmd.Start(); err != nil {
+		return false
+	}
+	defer killSession(cmd.Process.Pid)
+	return cmd.Wait() == nil
 }
 
 type writerFunc func([]byte) (int, error)

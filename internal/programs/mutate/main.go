@@ -1,11 +1,14 @@
 // Mutate tells which changes of the code the tests do not notice.
 //
-//	mutate [-tests PACKAGE,...] [-accepted FILE] PACKAGE...
+//	mutate [-tests PACKAGE,...] [-programs PACKAGE,...] [-accepted FILE] PACKAGE...
 //
 // It compiles the tests of the packages once, with all changes (mutants) in the code,
 // each behind a condition. Then it runs them with one change after the other: those
 // tests that reach it, the quickest first, until one fails. A mutant that none of them
 // notices survives. It prints the survivors and the share that was killed.
+//
+// Tests that run programs find those of -programs, with the changes in their code, in the
+// directory that the environment variable MUTANT_PROGRAMS names.
 //
 // A line of the file of accepted survivors is SURVIVOR # REASON. SURVIVOR is what is
 // printed behind the line number, and an asterisk in it stands for any text.
@@ -27,6 +30,7 @@ import (
 type options struct {
 	packages []string // whose code is changed
 	tests    []string // further packages whose tests are run
+	programs []string // that tests run
 	files    *regexp.Regexp
 	skip     *regexp.Regexp // tests that are not run
 	longest  time.Duration  // of a test that is run
@@ -51,6 +55,7 @@ func main() {
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
 	tests := flags.String("tests", "", "further `packages`, separated by commas, whose tests are run")
+	programs := flags.String("programs", "", "`packages`, separated by commas, of programs that tests run")
 	files := flags.String("files", "", "change only the files whose name matches the `regexp`")
 	skip := flags.String("skip", "^$", "do not run the tests whose name matches the `regexp`")
 	flags.DurationVar(&o.longest, "longest", 10*time.Second, "leave out a test that takes longer")
@@ -74,6 +79,9 @@ func parse(args []string) (o options, err error) {
 	if *tests != "" {
 		o.tests = strings.Split(*tests, ",")
 	}
+	if *programs != "" {
+		o.programs = strings.Split(*programs, ",")
+	}
 	return o, nil
 }
 
@@ -95,7 +103,7 @@ func run(out io.Writer, o options) error {
 	if err := keepOnly(mutants, o.again); err != nil {
 		return err
 	}
-	binaries, err := build(dir, packages, mutants, append(o.packages, o.tests...))
+	binaries, err := build(dir, packages, mutants, o)
 	if err != nil {
 		return err
 	}
