@@ -33,3 +33,45 @@ func TestTimelineOutOfThePicture(t *testing.T) {
 	assert.Equal(t, "firewall   ├───────────────────────────────────────→", lines[2])
 	assert.True(t, strings.HasSuffix(lines[4], "─→"), lines[4])
 }
+
+// A bar is as long as its time, as far as the terminal allows.
+func TestTimelineIsToScale(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 2, UserTimeout: 19800 * time.Millisecond}
+	bar := func(limit time.Duration, width, i int) string {
+		line := []rune(timeline(keepalive.Target{IdleLimit: limit}, c, width)[i])
+		return string(line[len("in flight  "):])
+	}
+	assert.Len(t, []rune(bar(15*time.Second, 5, 4)), 20, "no terminal is too narrow to tell the bars apart")
+	assert.Len(t, []rune(bar(15*time.Second, 31, 4)), 20)
+	assert.Len(t, []rune(bar(15*time.Second, 32, 4)), 21)
+	// The firewall forgets it after three times as long as the dead peer goes unnoticed:
+	// a column is a second.
+	assert.Equal(t, "├"+strings.Repeat("─", 59)+"x", bar(time.Minute, 61+11, 2))
+	assert.Equal(t, "├─────────o────o────x", bar(time.Minute, 61+11, 0))
+	// A moment later is out of the picture, which the rest fills: half a second.
+	assert.Equal(t, "├"+strings.Repeat("─", 39)+"→", bar(time.Minute+1, 41+11, 2))
+	assert.Equal(t, "├───────────────────o─────────o─────────x", bar(time.Minute+1, 41+11, 0))
+}
+
+// Data in flight is retransmitted after 200 ms, and then after twice as long each time,
+// up to MaxRTO or else two minutes.
+func TestRetransmissions(t *testing.T) {
+	t.Parallel()
+	seconds := func(c keepalive.Config) (all []float64, lost time.Duration) {
+		times, lost := inFlight(c)
+		for _, at := range times {
+			all = append(all, at.Seconds())
+		}
+		return all, lost
+	}
+	times, lost := seconds(keepalive.Config{UserTimeout: 10 * time.Second})
+	assert.Equal(t, []float64{0.2, 0.6, 1.4, 3, 6.2}, times)
+	assert.Equal(t, 10200*time.Millisecond, lost)
+	times, _ = seconds(keepalive.Config{UserTimeout: 5800 * time.Millisecond, MaxRTO: time.Second})
+	assert.Equal(t, []float64{0.2, 0.6, 1.4, 2.4, 3.4, 4.4, 5.4}, times)
+	times, lost = seconds(keepalive.Config{})
+	assert.Len(t, times, 16, "tcp_retries2 is 15, and the first is not counted")
+	assert.Equal(t, 120.0, times[15]-times[14])
+	assert.Equal(t, 924800*time.Millisecond, lost, "docs/kernel.md has 924.6 s")
+}

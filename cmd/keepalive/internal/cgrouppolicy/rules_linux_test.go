@@ -91,25 +91,30 @@ func TestRulesTighten(t *testing.T) {
 	assert.Equal(t, merge(replication, untouched()), client.held(t))
 }
 
-// Zero is no value to be stricter by, though sysctls can have it: the policy bounds what
-// the connection holds, and what it leaves out stays.
-func TestRulesTightenSysctlsOfZero(t *testing.T) {
+// What is not above zero is no value to be stricter by, though sysctls can have it: the
+// policy bounds what the connection holds, and what it leaves out stays.
+func TestRulesTightenSysctls(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)
-	for _, of := range []string{"time", "intvl"} {
-		netlab.Sysctl(t, "tcp_keepalive_"+of, "0")
-	}
 	g := cgrouptest.New(t)
 	s := cgrouptest.NewSockets(t, g)
 	held := hold(t, g, row(replication, rules.Tighten))
-	for _, c := range []keepalive.Config{replication, {Idle: time.Minute}, {Interval: time.Second, Count: 9}} {
-		require.NoError(t, held.Replace([]cgrouppolicy.Row{row(c, rules.Tighten)}, everyone(1)))
-		client := newSocket(t, s, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP)
-		client.set(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-		wanted := client.held(t)
-		require.Zero(t, wanted.Idle+wanted.Interval)
-		connect(t, client, listen(t, s, unix.AF_INET, unix.IPPROTO_TCP))
-		assert.Equal(t, rules.Tighten.Of(c, wanted), client.held(t), c)
+	for _, sysctls := range [][2]string{{"0", "0"}, {"0", "75"}, {"7200", "0"}, {"-1", "-1"}, {"-1", "75"}, {"7200", "-1"}} {
+		netlab.Sysctl(t, "tcp_keepalive_time", sysctls[0])
+		netlab.Sysctl(t, "tcp_keepalive_intvl", sysctls[1])
+		for _, c := range []keepalive.Config{replication, {Idle: time.Minute}, {Interval: time.Second, Count: 9}} {
+			require.NoError(t, held.Replace([]cgrouppolicy.Row{row(c, rules.Tighten)}, everyone(1)))
+			client := newSocket(t, s, unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_TCP)
+			client.set(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+			wanted := client.held(t)
+			connect(t, client, listen(t, s, unix.AF_INET, unix.IPPROTO_TCP))
+			assert.Equal(t, rules.Tighten.Of(c, wanted), client.held(t), "%v of %v", c, sysctls)
+			bound, _ := replication.DetectionTime()
+			if c == replication {
+				detected, _ := client.held(t).DetectionTime()
+				assert.LessOrEqual(t, detected, bound, sysctls)
+			}
+		}
 	}
 }
 

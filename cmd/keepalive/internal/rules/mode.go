@@ -48,8 +48,8 @@ func merge(named, wanted policy.Config) policy.Config {
 	return held
 }
 
-// tighten computes in time.Duration what the programs of package cgrouppolicy
-// compute in the units of the options.
+// tighten computes what the programs of package cgrouppolicy compute in the units of
+// the options.
 func tighten(c, wanted policy.Config) policy.Config {
 	c.UserTimeout = min(c.UserTimeout, wanted.UserTimeout) // none is added
 	c.MaxRTO = smaller(c.MaxRTO, wanted.MaxRTO)
@@ -58,20 +58,25 @@ func tighten(c, wanted policy.Config) policy.Config {
 	}
 	shorter := min(detection(c), detection(wanted))
 	c.Idle, c.Interval = smaller(c.Idle, wanted.Idle), smaller(c.Interval, wanted.Interval)
-	room := max(shorter-c.Idle, 0)
-	if c.Interval != 0 { // as a sysctl can have it
-		room /= c.Interval
+	room := max(shorter-seconds(c.Idle), 0)
+	if interval := seconds(c.Interval); interval != 0 {
+		room /= interval
 	}
 	c.Count = int(min(max(room, 1), 127))
 	return c
 }
 
-// detection is how long an idle peer that is dead goes unnoticed without UserTimeout.
-func detection(c policy.Config) time.Duration { return c.Idle + c.Interval*time.Duration(c.Count) }
+// detection is how many seconds an idle peer that is dead goes unnoticed without
+// UserTimeout.
+func detection(c policy.Config) int64 { return seconds(c.Idle) + seconds(c.Interval)*int64(c.Count) }
 
-// smaller takes a zero that is wanted, as a sysctl can have it, for none.
+// seconds takes a negative value, which a sysctl can have, for a great one.
+func seconds(d time.Duration) int64 { return int64(uint32(d / time.Second)) }
+
+// smaller takes a value that is wanted and not above zero, as a sysctl can have it, for
+// none.
 func smaller(policy, wanted time.Duration) time.Duration {
-	if wanted == 0 {
+	if wanted <= 0 {
 		return policy
 	}
 	return min(policy, wanted)
