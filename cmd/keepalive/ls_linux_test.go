@@ -211,6 +211,8 @@ func TestUnknownSysctls(t *testing.T) {
 	assert.Equal(t, exitProblem, r.code)
 	assert.Contains(t, r.stdout, "refused: the system's defaults can't be read: "+
 		"another network namespace takes CAP_NET_ADMIN and CAP_SYS_ADMIN over it, which root has (ioctl SIOCGSKNS: operation not permitted)")
+	r = outside(t, func() result { return asNobody(t, append([]string{"set", "user_timeout=0"}, about...)...) })
+	assert.Equal(t, exitDone, r.code, "none is no default of the system: %s%s", r.stdout, r.stderr)
 	r = outside(t, func() result { return asNobody(t, append([]string{"set", "user_timeout=9s"}, about...)...) })
 	assert.Equal(t, exitDone, r.code, r.stdout+r.stderr)
 	assert.Equal(t, 9.0, float64(value(t, ls().UnnoticedInFlight)), "the socket tells it itself")

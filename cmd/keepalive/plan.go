@@ -69,7 +69,8 @@ applies to every program of a network namespace that sets no user timeout.
 			if asJSON {
 				return printPlanJSON(c.OutOrStdout(), target, policy)
 			}
-			return printPlan(term.New(c.OutOrStdout()), target, policy)
+			printPlan(term.New(c.OutOrStdout()), target, policy)
+			return nil
 		},
 	}
 	flags := c.Flags()
@@ -99,7 +100,7 @@ func inFlags(err error) error {
 	return err
 }
 
-func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
+func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) {
 	heading := func(s string) { fmt.Fprintln(out, out.Paint(term.Heading, s)) }
 	heading("Policy")
 	fmt.Fprintf(out, "  %v\n  %s\n\n", c, goLiteral(c))
@@ -109,8 +110,7 @@ func printPlan(out term.Output, t keepalive.Target, c keepalive.Config) error {
 	}
 	fmt.Fprintln(out)
 	heading("Elsewhere")
-	_, err := io.WriteString(out, snippetText(snippets(t, c), out.Width))
-	return err
+	fmt.Fprint(out, snippetText(snippets(t, c), out.Width))
 }
 
 // planJSON is what plan --json prints.

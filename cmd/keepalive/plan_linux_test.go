@@ -15,6 +15,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // demand is one that every program can meet, with a user timeout for those that
@@ -278,6 +279,35 @@ func TestPlanPrints(t *testing.T) {
 	}
 }
 
+// With --slow-reads MaxRTO takes the place of the user timeout.
+func TestPlanSparesSlowReads(t *testing.T) {
+	t.Parallel()
+	r := runCommand(t, "plan", "--detect", "45s", "--unacked", "--slow-reads")
+	require.Equal(t, exitDone, r.code, r.stderr)
+	c, err := keepalive.Plan(keepalive.Target{Detect: 45 * time.Second, Unacked: true, SlowReads: true})
+	require.NoError(t, err)
+	assert.Zero(t, c.UserTimeout)
+	assert.NotZero(t, c.MaxRTO)
+	assert.Contains(t, r.stdout, "\n  "+c.String()+"\n")
+}
+
+// Envoy takes the numbers of Linux.
+func TestPlanForEnvoy(t *testing.T) {
+	t.Parallel()
+	c := planned(t)
+	c.MaxRTO = 2 * time.Second
+	for name, o := range map[string][3]int64{
+		"SO_KEEPALIVE":     {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		"TCP_KEEPIDLE":     {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int64(c.Idle.Seconds())},
+		"TCP_KEEPINTVL":    {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int64(c.Interval.Seconds())},
+		"TCP_KEEPCNT":      {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, int64(c.Count)},
+		"TCP_USER_TIMEOUT": {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, c.UserTimeout.Milliseconds()},
+		"TCP_RTO_MAX_MS":   {unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, 2000},
+	} {
+		assert.Contains(t, envoy(c), fmt.Sprintf("- {level: %d, name: %d, int_value: %d} # %s", o[0], o[1], o[2], name))
+	}
+}
+
 func TestPlanWrongUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
@@ -301,6 +331,7 @@ func TestPlanWrongUsage(t *testing.T) {
 		"ls --watch -1s":                  "--watch is -1s, want a duration above zero",
 		"ls --watch 1s --json":            "--json and --watch exclude each other, want one of them",
 		"ls now":                          `unexpected argument "now", want: keepalive ls [FLAG...]`,
+		"ls --pid":                        "--pid has no value, want ",
 		"ls --nonsense":                   "there is no flag --nonsense",
 		"ls -x":                           "there is no flag -x",
 		"ls --=x":                         "--=x is no flag, want one such as --help",

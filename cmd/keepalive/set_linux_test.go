@@ -376,6 +376,25 @@ func TestSetRefused(t *testing.T) {
 	assert.Contains(t, r.stdout, "or 0 for the system default\n", "any socket refuses it")
 }
 
+// The option that MPTCP lacks has no default to go back to, unless it is asked for.
+func TestSetDefaultOfMPTCP(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	netlab.Sysctl(t, "tcp_rto_max_ms", "33000")
+	server, _ := startGo(t, "127.0.0.1:7000")
+	l := list(t, "--pid", pid(server))
+	require.Len(t, l, 1)
+	if !l[0].MPTCP {
+		netlab.Skip(t, errors.New("this kernel has no Multipath TCP, or sysctl net.mptcp.enabled is 0"))
+	}
+	for _, flags := range [][]string{{"--dry-run"}, nil} {
+		r := runCommand(t, append([]string{"set", "--pid", pid(server), "default"}, flags...)...)
+		assert.Equal(t, exitDone, r.code, r.stdout)
+	}
+	r := runCommand(t, "set", "--pid", pid(server), "max_rto=0")
+	assert.Contains(t, r.stdout, "refused: setsockopt TCP_RTO_MAX_MS: ")
+}
+
 func TestSetWrongUsage(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +50,107 @@ func TestSSHQuestions(t *testing.T) {
 			}
 		}
 	}
-	interval, count := questions(keepalive.Target{Detect: 45 * time.Second}, keepalive.Config{Count: 3}, sshdIntervals)
+	for _, limit := range []time.Duration{10 * time.Second, 350 * time.Second} { // and as long as the policy takes
+		target := keepalive.Target{IdleLimit: limit}
+		c, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		detection, _ := c.DetectionTime()
+		interval, count := questions(target, c, 1)
+		assert.Equal(t, c.Count, count)
+		assert.InDelta(t, detection.Seconds(), interval*(count+1), float64(count), target)
+	}
+	interval, count := questions(keepalive.Target{Detect: 4500 * time.Millisecond}, keepalive.Config{Count: 3}, 1)
+	assert.Equal(t, []int{1, 3}, []int{interval, count}, "as many as there is time for")
+	interval, count = questions(keepalive.Target{Detect: 45 * time.Second}, keepalive.Config{Count: 3}, sshdIntervals)
 	assert.Equal(t, []int{5, 3}, []int{interval, count}, "6 and 3 would take 48 s")
+}
+
+// What sshd and ssh are said to take is what they take: they give up when the question
+// after the last one is due.
+func TestSSHTakes(t *testing.T) {
+	t.Parallel()
+	number := func(lines []string, expr string) int {
+		m := regexp.MustCompile("(?m)" + expr).FindStringSubmatch(strings.Join(lines, "\n"))
+		require.NotNil(t, m, "%s in %q", expr, lines)
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		return n
+	}
+	for target, c := range demands(t) {
+		lines := sshd(target, c)
+		takes := number(lines, `^ClientAliveInterval (\d+)$`) * (number(lines, `^ClientAliveCountMax (\d+)$`) + 1)
+		assert.Equal(t, takes, number(lines, `^# takes (\d+)s, `), target)
+		assert.Equal(t, 2*takes, number(lines, `^# takes .*, and (\d+)s with OpenSSH 9.2 to 9.4$`), target)
+		lines = ssh(target, c)
+		takes = number(lines, `^ServerAliveInterval (\d+)$`) * (number(lines, `^ServerAliveCountMax (\d+)$`) + 1)
+		assert.Equal(t, takes, number(lines, `^# takes (\d+)s$`), target)
+		if target.Detect != 0 && target.IdleLimit == 0 {
+			assert.Greater(t, time.Duration(takes)*time.Second, target.Detect-time.Duration(c.Count+2)*time.Second, "an interval in whole seconds that is longer takes too long: %v", target)
+		}
+	}
+}
+
+// tcp_retries2 is among the sysctls where the plan has a user timeout alone.
+func TestRetriesAreSaid(t *testing.T) {
+	t.Parallel()
+	slow := keepalive.Target{Detect: 45 * time.Second, Unacked: true, SlowReads: true}
+	idle := keepalive.Target{Detect: 45 * time.Second}
+	all := demands(t)
+	for _, target := range []keepalive.Target{slow, idle} {
+		c, err := keepalive.Plan(target)
+		require.NoError(t, err)
+		all[target] = c
+	}
+	for target, c := range all {
+		said := make(map[string]string)
+		for _, s := range snippets(target, c) {
+			said[s.name] = "\n" + strings.Join(s.lines, "\n") + "\n"
+		}
+		for program, want := range map[string]string{
+			"sysctl.d":   "\nnet.ipv4.tcp_retries2 = %d\n# tcp_retries2 is for every program without a user timeout: ",
+			"Docker":     " --sysctl net.ipv4.tcp_retries2=%d\n",
+			"Compose":    "\n  net.ipv4.tcp_retries2: %d\n",
+			"Kubernetes": "\n# where the kubelet has it in --allowed-unsafe-sysctls:\n# - {name: net.ipv4.tcp_retries2, value: \"%d\"}\n",
+		} {
+			if target == slow || target == idle {
+				assert.NotContains(t, said[program], "retries2", target)
+				continue
+			}
+			assert.Contains(t, said[program], fmt.Sprintf(want, mostRetries(target, c)), target)
+			assert.NotContains(t, said[program], "  - {name: net.ipv4.tcp_retries2", "it is not safe")
+		}
+	}
+}
+
+// docs/plan.md has the settings that no test runs a program with.
+func TestUnrunIsSaid(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/plan.md")
+	require.NoError(t, err)
+	_, unrun, found := strings.Cut(string(text), "\n## Not measured\n")
+	require.True(t, found)
+	unrun, _, found = strings.Cut(unrun, "\n\n- ")
+	require.True(t, found, "a list follows the table")
+	for target, c := range demands(t) {
+		for _, s := range snippets(target, c) {
+			last := s.lines[len(s.lines)-1]
+			assert.Equal(t, strings.Contains(unrun, "\n| "+s.name), strings.HasPrefix(last, "# not run: "), "%s: %s", s.name, last)
+		}
+	}
+}
+
+// A demand is met to the second, with timers that are 1/8 late.
+func TestMeets(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 1}
+	nine := 9 * time.Second
+	for target, want := range map[keepalive.Target]bool{
+		{Detect: nine}: true, {Detect: nine - 1}: false,
+		{IdleLimit: nine + 1}: true, {IdleLimit: nine}: false, {IdleLimit: 6 * time.Second}: false,
+		{Detect: nine, IdleLimit: nine + 1}: true, {Detect: nine, IdleLimit: nine}: false, {Detect: nine - 1, IdleLimit: time.Hour}: false,
+	} {
+		assert.Equal(t, want, meets(c, target), target)
+	}
 }
 
 // tcp_retries2 is the largest that meets the demand. 5 is what Elasticsearch's
@@ -80,6 +183,13 @@ func TestMostRetries(t *testing.T) {
 	least, most := retryTimes(3)
 	assert.GreaterOrEqual(t, least, policy.ModelTimeout(3, 0))
 	assert.InDelta(t, 7.0*9/8, most.Seconds(), 0.05)
+
+	// With the default the waits of two minutes count too. The last one may have begun
+	// right before the time of the model.
+	least, most = retryTimes(15)
+	assert.GreaterOrEqual(t, least, 924600*time.Millisecond)
+	assert.Less(t, least, (924600+120_000)*time.Millisecond)
+	assert.LessOrEqual(t, most, policy.WithTimerSlack((924600+120_000)*time.Millisecond))
 }
 
 // A program with one number gets the largest that meets the demand, or the
@@ -89,6 +199,18 @@ func TestOneNumber(t *testing.T) {
 	for target, c := range demands(t) {
 		lines := strings.Join(node(target, c), "\n")
 		assert.Equal(t, target.Detect != 0 && target.Detect < 11*time.Second*9/8, strings.Contains(lines, "which may take"), "%v: %s", target, lines)
+	}
+	for target, c := range demands(t) {
+		lines := redis(target, c)
+		seconds, err := strconv.Atoi(strings.TrimPrefix(lines[0], "tcp-keepalive "))
+		require.NoError(t, err)
+		means := func(seconds int) keepalive.Config { // anetKeepAlive in src/anet.c
+			return keepalive.Config{Idle: time.Duration(seconds) * time.Second, Interval: time.Duration(max(1, seconds/3)) * time.Second, Count: 3}
+		}
+		assert.Contains(t, lines[1], fmt.Sprintf("# means %v", means(seconds)))
+		assert.Equal(t, meets(means(seconds), target), !strings.Contains(lines[1], "may take"))
+		assert.True(t, seconds == 1 || meets(means(seconds), target), target)
+		assert.True(t, seconds == int(c.Idle/time.Second) || !meets(means(seconds+1), target), "%d is not the largest: %v", seconds, target)
 	}
 	twelve := keepalive.Target{Detect: 12 * time.Second}
 	c, err := keepalive.Plan(twelve)

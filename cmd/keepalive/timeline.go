@@ -104,7 +104,7 @@ func (d drawing) bar(end time.Duration, marks []time.Duration, mark rune) string
 	bar := slices.Repeat([]rune{'─'}, last+1)
 	bar[0], bar[last] = '├', ending
 	for _, at := range marks {
-		if i := d.column(at); at <= d.end && 0 < i && i < last {
+		if i := d.column(at); 0 < i && i < last {
 			bar[i] = mark
 		}
 	}

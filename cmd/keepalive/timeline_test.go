@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestTimeline(t *testing.T) {
@@ -54,6 +55,19 @@ func TestTimelineIsToScale(t *testing.T) {
 	assert.Equal(t, "├───────────────────o─────────o─────────x", bar(time.Minute+1, 41+11, 0))
 }
 
+// Lines are of what there is: a firewall that the plan is for, and what gives the peer up.
+func TestTimelineSays(t *testing.T) {
+	t.Parallel()
+	c := keepalive.Config{Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 2}
+	lines := timeline(keepalive.Target{}, c, 80)
+	require.Len(t, lines, 4)
+	assert.Contains(t, lines[3], "; given up at 15m25s, at the next retransmission")
+	c.UserTimeout = 19800 * time.Millisecond
+	assert.True(t, strings.HasSuffix(timeline(keepalive.Target{}, c, 80)[3], "; given up at 20s"))
+	// What leads out of the picture has no mark where it does.
+	assert.Equal(t, "├o─→", drawing{columns: 4, end: 3 * time.Second}.bar(4*time.Second, []time.Duration{0, time.Second, 3 * time.Second}, 'o'))
+}
+
 // Data in flight is retransmitted after 200 ms, and then after twice as long each time,
 // up to MaxRTO or else two minutes.
 func TestRetransmissions(t *testing.T) {
@@ -68,6 +82,8 @@ func TestRetransmissions(t *testing.T) {
 	times, lost := seconds(keepalive.Config{UserTimeout: 10 * time.Second})
 	assert.Equal(t, []float64{0.2, 0.6, 1.4, 3, 6.2}, times)
 	assert.Equal(t, 10200*time.Millisecond, lost)
+	times, lost = seconds(keepalive.Config{UserTimeout: 1200 * time.Millisecond})
+	assert.Equal(t, []float64{0.2, 0.6}, times, "none at the moment when the peer is given up: %v", lost)
 	times, _ = seconds(keepalive.Config{UserTimeout: 5800 * time.Millisecond, MaxRTO: time.Second})
 	assert.Equal(t, []float64{0.2, 0.6, 1.4, 2.4, 3.4, 4.4, 5.4}, times)
 	times, lost = seconds(keepalive.Config{})
