@@ -95,7 +95,7 @@ func tightenTiming(idle, interval, count int) asm.Instructions {
 	return append(p,
 		asm.LoadMem(asm.R1, asm.RFP, newValue(idle), asm.Word),
 		asm.LoadMem(asm.R2, asm.RFP, newValue(interval), asm.Word),
-		asm.JGE.Reg(shorter, asm.R1, "has_room"), // else a sysctl is zero
+		asm.JGE.Reg(shorter, asm.R1, "has_room"), // or else a sysctl is zero
 		asm.Mov.Reg(shorter, asm.R1),
 		asm.Sub.Reg(shorter, asm.R1).WithSymbol("has_room"),
 		asm.Div.Reg(shorter, asm.R2), // zero where R2 is

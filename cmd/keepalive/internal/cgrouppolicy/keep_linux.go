@@ -130,11 +130,7 @@ func want(number asm.Register) asm.Instructions {
 	var p asm.Instructions
 	for i := range fields {
 		this, next := fmt.Sprint("want_", i), fmt.Sprint("want_", i+1)
-		if i > 0 {
-			p = append(p, asm.JNE.Imm(number, int32(i), next).WithSymbol(this))
-		} else {
-			p = append(p, asm.JNE.Imm(number, int32(i), next))
-		}
+		p = append(p, asm.JNE.Imm(number, int32(i), next).WithSymbol(this))
 		if i == keepAlive {
 			p = append(p,
 				asm.JEq.Imm(asm.R1, 0, "off"),
