@@ -169,7 +169,7 @@ func (s *selection) namesProcesses() bool {
 // hasHang leaves out what has no peer, but for listening sockets that are asked
 // for.
 func (s *selection) hasHang(socket *sockets.Socket) bool {
-	if !socket.State.Synchronized() && !(s.listen && socket.State == sockets.Listen) {
+	if !socket.State.Synchronized() && !s.listen {
 		return false
 	}
 	return s.hang.exceededBy(socket.Idle) || s.hangInFlight.exceededBy(socket.InFlight)

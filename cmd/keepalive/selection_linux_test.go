@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,6 +106,48 @@ func TestSelectByNamespace(t *testing.T) {
 		assert.Equal(t, exitUsage, r.code)
 		assert.Contains(t, r.stderr, "is no network namespace")
 	}
+}
+
+// A namespace whose connections can't be counted is told of where it may be selected.
+func TestSelectByUncountedNamespace(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	_, credential := dirOf(t, "nobody")
+	startGoAs(t, credential, "127.0.0.1:0")
+	there := namespaceOf(t)
+	netlab.NewNamespace(t)
+	uncounted := fmt.Sprintf(`(?m)^the TCP connections of network namespaces? (\d+, )*%d(, \d+)* could not be counted: `, there)
+	for flags, want := range map[string]bool{
+		"":                                      true,
+		"--netns=" + fmt.Sprint(there):          true,
+		"--netns=" + fmt.Sprint(namespaceOf(t)): false,
+		"--netns=" + fmt.Sprint(there) + " --json": true,
+	} {
+		r := asNobody(t, append([]string{"ls"}, strings.Fields(flags)...)...)
+		assert.Equal(t, exitDone, r.code, flags)
+		assert.Equal(t, want, regexp.MustCompile(uncounted).MatchString(r.stdout+r.stderr), "%s: %s%s", flags, r.stdout, r.stderr)
+	}
+}
+
+// A connection whose data nobody acknowledges is suspect, whoever holds it.
+func TestSelectSuspects(t *testing.T) {
+	t.Parallel()
+	netlab.NewNamespace(t)
+	conn, peer := pair(t, "tcp4", "127.0.0.1:0", "127.0.0.1")
+	live := newLoopback(t)
+	defer live.close()
+	netlab.MustSilence(t, peer.(*net.TCPConn))
+	_, err := conn.Write([]byte("lost"))
+	require.NoError(t, err)
+	for _, flags := range [][]string{{"--netns", fmt.Sprint(namespaceOf(t))}, ofThisProcess()} {
+		var l []listed
+		awaitThat(t, func() bool {
+			l = list(t, append(flags, "--suspect", "--local", conn.LocalAddr().String())...)
+			return len(l) > 0
+		}, "%v", flags)
+		assert.True(t, l[0].Suspect)
+	}
+	assert.Len(t, list(t, "--netns", fmt.Sprint(namespaceOf(t)), "--suspect"), 1, "and nothing else")
 }
 
 // What no descriptor is of: a connection that nobody has accepted, one that its

@@ -39,7 +39,7 @@ func sysctlLines(t keepalive.Target, c keepalive.Config, all []sysctlSetting) []
 	if c.MaxRTO != 0 {
 		lines = append(lines, "# tcp_rto_max_ms is for every program that sets no max_rto, and needs Linux 6.15")
 	}
-	if c.UserTimeout != 0 && c.MaxRTO == 0 {
+	if c.UserTimeout != 0 {
 		least, most := retryTimes(mostRetries(t, c))
 		lines = append(lines, fmt.Sprintf("# tcp_retries2 is for every program without a user timeout: unanswered data ends a connection after %.1fs to %.1fs",
 			least.Seconds(), most.Seconds()))

@@ -81,6 +81,9 @@ func TestSSHTakes(t *testing.T) {
 		takes := number(lines, `^ClientAliveInterval (\d+)$`) * (number(lines, `^ClientAliveCountMax (\d+)$`) + 1)
 		assert.Equal(t, takes, number(lines, `^# takes (\d+)s, `), target)
 		assert.Equal(t, 2*takes, number(lines, `^# takes .*, and (\d+)s with OpenSSH 9.2 to 9.4$`), target)
+		if target.Detect != 0 && target.IdleLimit == 0 {
+			assert.Greater(t, time.Duration(2*takes)*time.Second, target.Detect-2*time.Duration(c.Count+2)*time.Second, target)
+		}
 		lines = ssh(target, c)
 		takes = number(lines, `^ServerAliveInterval (\d+)$`) * (number(lines, `^ServerAliveCountMax (\d+)$`) + 1)
 		assert.Equal(t, takes, number(lines, `^# takes (\d+)s$`), target)
