@@ -76,6 +76,20 @@ func TestRulesDoNotFollowSysctls(t *testing.T) {
 	}
 }
 
+// A rule that turns keepalive off does so for a program that had it on before.
+func TestRulesOff(t *testing.T) {
+	t.Parallel()
+	g := cgrouptest.New(t)
+	s := cgrouptest.NewSockets(t, g)
+	hold(t, g, row(keepalive.Config{Disable: true}, rules.Set))
+	client := newSocket(t, s, unix.AF_INET, unix.SOCK_STREAM, 0)
+	client.set(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	connect(t, client, listen(t, s, unix.AF_INET, 0))
+	assert.True(t, client.held(t).Disable)
+	client.set(t, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	assert.True(t, client.held(t).Disable)
+}
+
 // A group has the rows that are its own, wherever they are in the table.
 func TestRulesOfManyRows(t *testing.T) {
 	t.Parallel()
