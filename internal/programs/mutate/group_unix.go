@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // killGroup gives cmd a session of its own, and has it take its children with it when
@@ -21,8 +22,8 @@ func killGroup(cmd *exec.Cmd) {
 // killSession kills what a test has left behind in other process groups, where there
 // is /proc.
 func killSession(id int) {
-	for again := true; again; { // they may be forking
-		again = false
+	for range 100 { // they may be forking
+		again := false
 		all, _ := filepath.Glob("/proc/[0-9]*")
 		for _, dir := range all {
 			stat, _ := os.ReadFile(filepath.Join(dir, "stat"))
@@ -34,5 +35,9 @@ func killSession(id int) {
 				again = true
 			}
 		}
+		if !again {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
