@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,43 @@ func TestPlanPrints(t *testing.T) {
 		if strings.ContainsAny(line, "├─") {
 			assert.LessOrEqual(t, len([]rune(line)), 61, line)
 		}
+	}
+}
+
+// What is printed for people has a heading, and below it what the heading says.
+func TestPlanSections(t *testing.T) {
+	t.Parallel()
+	r := runCommand(t, "plan", "--detect", "45s", "--idle-limit", "350s", "--unacked")
+	require.Equal(t, exitDone, r.code, r.stderr)
+	sections := regexp.MustCompile(`(?m)^[A-Z]\w+\n`).Split(r.stdout, -1)
+	assert.Equal(t, []string{"Policy\n", "Timeline\n", "Elsewhere\n"}, regexp.MustCompile(`(?m)^[A-Z]\w+\n`).FindAllString(r.stdout, -1))
+	require.Len(t, sections, 4)
+	c := planned(t)
+	lines := strings.Split(sections[1], "\n")
+	require.Len(t, lines, 4, "with a blank line behind it")
+	parsed, err := keepalive.Parse(strings.TrimSpace(lines[0]))
+	require.NoError(t, err)
+	assert.Equal(t, c, parsed)
+	assert.Equal(t, c, evaluate(t, strings.TrimSpace(lines[1])))
+	assert.Empty(t, lines[2])
+
+	lines = strings.Split(sections[2], "\n")
+	require.Len(t, lines, 8)
+	widest := 0
+	for i, what := range []string{"idle", "firewall", "in flight"} {
+		assert.Regexp(t, "^  "+what+" +├.*(x|→)$", lines[2*i])
+		widest = max(widest, len([]rune(lines[2*i])))
+	}
+	assert.Equal(t, 78, widest, "80 columns, less a margin")
+	assert.Empty(t, lines[6])
+
+	column := 0
+	for _, line := range strings.Split(strings.TrimSuffix(sections[3], "\n"), "\n") {
+		m := regexp.MustCompile(`^  (?:\S+(?: \S+)?  +| +)`).FindString(line)
+		if column == 0 {
+			column = len(m)
+		}
+		assert.GreaterOrEqual(t, len(m), column, "%q has its settings beside the names", line)
 	}
 }
 
