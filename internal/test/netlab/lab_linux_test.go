@@ -254,7 +254,7 @@ func TestHostStart(t *testing.T) {
 		require.NoError(t, NewLab(t, Rules{}).Client.Start(left))
 	})
 	assert.Error(t, left.Wait())
-	assert.ErrorIs(t, l.Client.Start(exec.Command("/nonexistent")), os.ErrNotExist)
+	assert.ErrorIs(t, l.Client.Start(exec.Command(filepath.Join(t.TempDir(), "none"))), os.ErrNotExist)
 }
 
 // A test that is killed leaves no namespace behind.
