@@ -40,12 +40,8 @@ const (
 // then. Without the rights to see losses it serves the other metrics.
 func Serve(ctx context.Context, ln net.Listener, o Options) error {
 	c := newCollector(o)
-	watched := make(chan struct{})
 	ctx, stop := context.WithCancel(ctx)
-	go func() {
-		defer close(watched)
-		c.watch(ctx)
-	}()
+	wait := c.watch(ctx) // before the first scrape, which then says whether losses are counted
 	server := &http.Server{
 		Handler:           handler(c),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -61,7 +57,7 @@ func Serve(ctx context.Context, ln net.Listener, o Options) error {
 	err := server.Serve(ln)
 	ended()
 	stop()
-	<-watched
+	wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

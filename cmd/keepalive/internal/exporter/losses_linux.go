@@ -8,30 +8,40 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/sockets"
 )
 
-// watch counts losses until ctx is done.
-func (c *collector) watch(ctx context.Context) {
-	if err := c.watchLosses(ctx); ctx.Err() == nil {
-		c.mu.Lock()
-		c.missing["losses"] = err.Error()
-		c.mu.Unlock()
-		c.options.log("losses can't be counted: %v", err)
+// watch counts the losses from now on until ctx is done. The caller calls wait then.
+func (c *collector) watch(ctx context.Context) (wait func()) {
+	losses, err := sockets.WatchLosses(sockets.RingSize, false)
+	if err != nil {
+		c.failToWatch(err)
+		return func() {}
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer losses.Close()
+		if err := c.countLosses(ctx, losses); ctx.Err() == nil {
+			c.failToWatch(err)
+		}
+	}()
+	return func() { <-ended }
 }
 
-func (c *collector) watchLosses(ctx context.Context) error {
-	watch, err := sockets.WatchLosses(sockets.RingSize, false)
-	if err != nil {
-		return err
-	}
-	defer watch.Close()
+func (c *collector) failToWatch(err error) {
+	c.mu.Lock()
+	c.missing["losses"] = err.Error()
+	c.mu.Unlock()
+	c.options.log("losses can't be counted: %v", err)
+}
+
+func (c *collector) countLosses(ctx context.Context, losses *sockets.Losses) error {
 	var paths cgroup.Paths
 	paths.Walk()
 	for {
-		batch, err := watch.Next(ctx)
+		batch, err := losses.Next(ctx)
 		if err != nil {
 			return err
 		}
-		missed, err := watch.Missed()
+		missed, err := losses.Missed()
 		if err != nil {
 			return err
 		}
