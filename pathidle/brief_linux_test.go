@@ -275,3 +275,34 @@ func TestMeasureClosesLateConnections(t *testing.T) {
 	assert.Greater(t, d.dialed.Load(), int32(1))
 	assert.Zero(t, d.open.Load())
 }
+
+// A name with several addresses is one path: the first connection alone is dialed by
+// the name.
+func TestMeasureAName(t *testing.T) {
+	t.Parallel()
+	lab := netlab.NewLab(t, netlab.Rules{})
+	address := serve(t, lab.Server, plain(), "tcp4", discard)
+	dial := lab.Client.Within(new(net.Dialer).DialContext)
+	var mu sync.Mutex
+	var dialed []string
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := pathidle.Measure(ctx, "tcp4", "server.test:80", &pathidle.Options{
+		Max:         2 * time.Second,
+		Connections: 3,
+		Dial: func(ctx context.Context, network, to string) (net.Conn, error) {
+			mu.Lock()
+			dialed = append(dialed, to)
+			mu.Unlock()
+			return dial(ctx, network, strings.Replace(to, "server.test:80", address, 1))
+		},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, pathidle.NothingLost, r.Verdict)
+	assert.Equal(t, address, r.Remote)
+	require.GreaterOrEqual(t, len(dialed), 3)
+	assert.Equal(t, "server.test:80", dialed[0])
+	for _, to := range dialed[1:] {
+		assert.Equal(t, address, to)
+	}
+}
