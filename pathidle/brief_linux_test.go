@@ -21,7 +21,7 @@ import (
 
 // These measurements take seconds, since little is measured.
 
-// report keeps what Progress is told.
+// report keeps the pictures and samples that Progress has got.
 type report struct {
 	pictures []pathidle.Progress
 	samples  []pathidle.Sample
@@ -45,8 +45,8 @@ func (r *report) has(state pathidle.State) bool {
 	return false
 }
 
-// Each question is told, when it is answered, and the server is told of the end of each
-// connection, whatever it has said before.
+// Progress gets each question when it is answered. The server sees the end of each
+// connection, whatever it has sent before.
 func TestMeasureNothingLost(t *testing.T) {
 	t.Parallel()
 	lab := netlab.NewLab(t, netlab.Rules{})

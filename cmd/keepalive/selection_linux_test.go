@@ -108,7 +108,7 @@ func TestSelectByNamespace(t *testing.T) {
 	}
 }
 
-// A namespace whose connections can't be counted is told of where it may be selected.
+// Ls names a namespace whose connections it can't count, unless the flags select others.
 func TestSelectByUncountedNamespace(t *testing.T) {
 	t.Parallel()
 	netlab.NewNamespace(t)

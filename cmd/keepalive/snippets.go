@@ -28,8 +28,8 @@ const (
 	documented = "from its documentation"
 )
 
-// snippets returns c in the words of other programs, each with a comment on what
-// these lack. c has whole seconds, as those of [keepalive.Plan].
+// snippets returns c in the words of other programs, each with a comment on the options
+// that they lack. The times of c are whole seconds, as [keepalive.Plan] returns them.
 func snippets(t keepalive.Target, c keepalive.Config) []snippet {
 	idle, interval := int(c.Idle/time.Second), int(c.Interval/time.Second)
 	sysctls := sysctlsOf(t, c)

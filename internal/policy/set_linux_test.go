@@ -93,8 +93,8 @@ func TestIsComplete(t *testing.T) {
 	}
 }
 
-// The policy of a new socket is that of the sysctls, and Get leaves out of it what
-// nobody has set.
+// A new socket has the policy of the sysctls. Get leaves out the options that nobody
+// has set.
 func TestOfNewSocket(t *testing.T) {
 	before := descriptors(t)
 	c, err := OfNewSocket()

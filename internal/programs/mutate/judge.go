@@ -138,8 +138,8 @@ func judge(mutants []*mutant, tests []*test, workers int) {
 	})
 }
 
-// isKilled runs the tests that reach the mutant, those of a package at once that take
-// a similar time: first the quick ones.
+// isKilled runs the tests that reach the mutant, the quick ones first. Tests of one
+// package that take a similar time run at once.
 func (m *mutant) isKilled(tests []*test) bool {
 	bounds := []time.Duration{time.Second, 8 * time.Second, math.MaxInt64}
 	for _, bound := range bounds {

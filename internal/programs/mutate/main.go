@@ -7,8 +7,8 @@
 // tests that reach it, the quickest first, until one fails. A mutant that none of them
 // notices survives. It prints the survivors and the share that was killed.
 //
-// Tests that run programs find those of -programs, with the changes in their code, in the
-// directory that the environment variable MUTANT_PROGRAMS names.
+// It compiles the programs of -programs too, with the changes in their code. Tests find them
+// in the directory that the environment variable MUTANT_PROGRAMS names.
 //
 // A line of the file of accepted survivors is SURVIVOR # REASON. SURVIVOR is what is
 // printed behind the line number, and an asterisk in it stands for any text.

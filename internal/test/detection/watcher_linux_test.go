@@ -186,7 +186,7 @@ func TestUnackedOfAFastOpen(t *testing.T) {
 	assertGivenUp(t, watched, losses, time.Second, since, most(time.Second))
 }
 
-// Data that a Read sends late is in flight too, as that of the server's handshake is.
+// A Read may send data late, as a server's handshake does. Such data is in flight too.
 func TestUnackedOfALateHandshake(t *testing.T) {
 	t.Parallel()
 	dialed, accepted := tcptest.Pair(t, noKeepalive, tcptest.PlainListen(t, "tcp4"))

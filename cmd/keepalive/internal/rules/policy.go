@@ -50,7 +50,7 @@ func (p *parser) plan(r *Rule, n *yaml.Node) {
 	duration := func(name string, to *time.Duration) func(*yaml.Node) {
 		return func(n *yaml.Node) {
 			p.text(n, name, func(s string) (err error) {
-				if *to, err = time.ParseDuration(s); *to <= 0 { // zero comes with an error
+				if *to, err = time.ParseDuration(s); err != nil || *to <= 0 {
 					err = fmt.Errorf("%q is no duration above zero, want one such as 350s", s)
 				}
 				return err

@@ -10,8 +10,7 @@ import (
 
 // unshared has two sockets listen, by a thread with descriptors of its own: one at
 // the number of a socket of the process, and one at a number that the process has
-// free. It prints how long these two wait for the first probe, and that of the
-// process.
+// free. It prints the Idle of the two, and of the socket of the process.
 func unshared() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
