@@ -343,6 +343,7 @@ func TestUnackedOfAStoppedProcess(t *testing.T) {
 	}
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
+	netlab.NeedExec(t)
 	ln := tcptest.PlainListen(t, "tcp4")
 	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
 	child.Env = append(os.Environ(), addressOfPeer+"="+ln.Addr().String())

@@ -11,6 +11,8 @@ const (
 	GVisor System = "gVisor"
 	// Wine runs Windows programs on Linux.
 	Wine System = "Wine"
+	// QemuUser runs Linux programs that were built for other processors.
+	QemuUser System = "qemu-user"
 	// OldWindows is Windows before 10.0.16299, and Wine 8.0.
 	OldWindows System = "Windows without TCP_KEEPINTVL"
 )

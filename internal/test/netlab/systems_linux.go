@@ -1,15 +1,34 @@
 package netlab
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func (s System) here() bool { return s == GVisor && strings.Contains(release(), "gvisor") }
+func (s System) here() bool {
+	switch s {
+	case GVisor:
+		return strings.Contains(release(), "gvisor")
+	case QemuUser:
+		return emulated()
+	}
+	return false
+}
+
+// emulated reports whether the kernel runs qemu-user, and that runs this program. It
+// answers for /proc/self/exe itself, but not for the same file under another name.
+func emulated() bool {
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	running, err := os.Readlink("/proc/thread-self/exe")
+	return err == nil && running != self
+}
 
 // SkipBefore skips the test on a Linux before a release that brought what the
 // test needs.
@@ -21,16 +40,6 @@ func SkipBefore(t testing.TB, major, minor int, brought string) {
 	}
 	if x < major || x == major && y < minor {
 		t.Skipf("Linux %d.%d: %s needs %d.%d", x, y, brought, major, minor)
-	}
-}
-
-// SkipForeignBinary skips the test where err, of a command that was to run the test
-// binary again, says that the kernel can't: qemu-user runs binaries of other
-// processors, and its children are not run by it.
-func SkipForeignBinary(t testing.TB, err error) {
-	t.Helper()
-	if errors.Is(err, unix.ENOEXEC) {
-		t.Skipf("qemu-user: the kernel can't run this test binary: %v", err)
 	}
 }
 

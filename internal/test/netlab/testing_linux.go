@@ -113,10 +113,17 @@ func NeedLab(t testing.TB) {
 	NewLab(t, Rules{})
 }
 
+// NeedExec skips a test where a process that starts a program may wait for it forever.
+func NeedExec(t testing.TB) {
+	t.Helper()
+	SkipOn(t, QemuUser, "the child that it forks inherits locks that other threads hold")
+}
+
 // LookPath returns the path of a program, which may be one for administrators. It
-// skips the test where there is none.
+// skips the test where there is none, and where [NeedExec] does.
 func LookPath(t testing.TB, name string) string {
 	t.Helper()
+	NeedExec(t)
 	path, err := lookPath(name)
 	if err != nil {
 		Skip(t, err)

@@ -64,6 +64,7 @@ func activated() error {
 
 func TestGetListenerOfAnInheritedListener(t *testing.T) {
 	t.Parallel()
+	netlab.NeedExec(t)
 	set := keepalive.Config{Idle: 30 * time.Second, Interval: 7 * time.Second, Count: 4, UserTimeout: 51 * time.Second}
 	for _, c := range []keepalive.Config{set, {Disable: true, Idle: set.Idle, Interval: set.Interval, Count: set.Count}} {
 		lc := &net.ListenConfig{Control: c.Control}
@@ -77,9 +78,7 @@ func TestGetListenerOfAnInheritedListener(t *testing.T) {
 		service.ExtraFiles = []*os.File{file}
 		out, err := service.StdoutPipe()
 		require.NoError(t, err)
-		err = service.Start()
-		netlab.SkipForeignBinary(t, err)
-		require.NoError(t, err)
+		require.NoError(t, service.Start())
 		for range 2 {
 			conn, err := net.Dial("tcp4", ln.Addr().String())
 			require.NoError(t, err)

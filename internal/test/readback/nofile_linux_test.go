@@ -40,11 +40,11 @@ func withoutDescriptors(t *testing.T, f func()) {
 func TestDefaultsWithoutDescriptors(t *testing.T) {
 	const child = "KEEPALIVE_WITHOUT_DESCRIPTORS"
 	netlab.NeedNamespace(t)
+	netlab.NeedExec(t)
 	if os.Getenv(child) == "" {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 		cmd.Env = append(os.Environ(), child+"=1")
 		out, err := cmd.CombinedOutput()
-		netlab.SkipForeignBinary(t, err)
 		assert.NoError(t, err, "%s", out)
 		assert.Contains(t, string(out), "--- PASS: "+t.Name(), "%s", out)
 		return

@@ -131,15 +131,11 @@ func NeedMaxRTO(t testing.TB) {
 	netlab.SkipBefore(t, 6, 15, "TCP_RTO_MAX_MS")
 }
 
-// NeedTCPInfo skips a test where TCP_INFO does not say what is in flight. Under
-// qemu-user, which no test can tell from Linux otherwise, it is an int.
+// NeedTCPInfo skips a test where TCP_INFO does not say what is in flight.
 func NeedTCPInfo(t testing.TB) {
 	t.Helper()
 	netlab.SkipOn(t, netlab.GVisor, "its TCP_INFO has no counts")
-	conn, _ := Pair(t, new(net.Dialer), PlainListen(t, "tcp4"))
-	if size := TCPInfoSize(t, conn); size == 4 {
-		t.Skip("qemu-user: it hands over 4 bytes of TCP_INFO")
-	}
+	netlab.SkipOn(t, netlab.QemuUser, "it hands over 4 bytes of TCP_INFO")
 }
 
 // DialPair returns a connection that was dialed with the policy c, and its peer.
