@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,7 +133,11 @@ func newVictim(t testing.TB, d death, network string, dialed bool) victim {
 		v.conn, v.peer = accepted, conn.(*net.TCPConn)
 	}
 	v.peer.SetLinger(0)
-	require.NoError(t, v.set.Apply(v.conn))
+	set := v.set
+	if v.phase == WindowClosed {
+		set.UserTimeout = time.Hour // see fill
+	}
+	require.NoError(t, set.Apply(v.conn))
 	return v
 }
 
@@ -145,34 +150,31 @@ func plainListen(t testing.TB, network string) net.Listener {
 	return ln
 }
 
-// lose brings the death about. It may be called on any goroutine. The errno is that of
-// a connection that has died by then, as on a slow machine.
-func (v victim) lose(t testing.TB) (errno unix.Errno) {
-	switch v.phase {
-	case Idle:
-		netlab.MustSilence(t, v.peer)
-	case InFlight:
-		netlab.MustSilence(t, v.peer)
-		assert.NoError(t, tcptest.Write(v.conn))
-	case WindowClosed:
-		errno = v.fill(t)
-		netlab.MustSilence(t, v.peer)
+// lose brings the death about. It may be called on any goroutine.
+func (v victim) lose(t testing.TB) {
+	if v.phase == WindowClosed {
+		v.fill(t)
+		tcptest.SetsockoptInt(t, v.conn, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(v.set.UserTimeout.Milliseconds()))
 	}
-	return errno
+	netlab.MustSilence(t, v.peer)
+	if v.phase == InFlight {
+		assert.NoError(t, tcptest.Write(v.conn))
+	}
 }
 
-// fill writes until the window of the peer, which does not read, is closed.
-func (v victim) fill(t testing.TB) (errno unix.Errno) {
+// fill writes until the window of the peer, which does not read, is closed. Until then
+// the peer may drop what its buffer has no room for, so that data is in flight for
+// longer than a death takes: no limit may apply yet.
+func (v victim) fill(t testing.TB) {
 	written := make([]byte, 1<<20)
 	for closed := false; !closed; {
 		v.conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, err := v.conn.Write(written); errors.As(err, &errno) {
-			return errno
+		if _, err := v.conn.Write(written); err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		}
 		info := tcptest.TCPInfo(t, v.conn)
 		closed = info.Snd_wnd == 0 && info.Unacked == 0 && info.Notsent_bytes > 0 // a probe fills what is left of a window
 	}
-	return 0
 }
 
 // awaitError returns the errno that a program gets.
@@ -235,9 +237,12 @@ func assertLosses(t *testing.T, losses *Losses, victims []victim, namespaces ...
 	var programs sync.WaitGroup
 	for i, v := range victims {
 		programs.Go(func() {
-			if errnos[i] = v.lose(t); errnos[i] == 0 {
-				errnos[i] = v.awaitError(t)
-			}
+			v.lose(t)
+			errnos[i] = v.awaitError(t)
+			// The last process to close it would be a child that another test
+			// starts, between fork and exec.
+			syscall.ForkLock.RLock()
+			defer syscall.ForkLock.RUnlock()
 			v.conn.Close()
 		})
 	}

@@ -3,6 +3,7 @@ package sockets
 import (
 	"net"
 	"os/exec"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -92,10 +93,9 @@ func TestLossHolder(t *testing.T) {
 		v.lose(t)
 	}
 	for _, l := range allIn(t, losses, n, namespace) {
-		require.Len(t, l.Socket.Holders, 1)
-		assert.Equal(t, cmd.Process.Pid, l.Socket.Holders[0].PID)
-		assert.Equal(t, "sleep", l.Socket.Holders[0].Command)
-		assert.GreaterOrEqual(t, l.Socket.Holders[0].FD, 3)
+		// A child that another test starts has a copy between fork and exec.
+		isSleep := func(h Holder) bool { return h.PID == cmd.Process.Pid && h.Command == "sleep" && h.FD >= 3 }
+		assert.True(t, slices.ContainsFunc(l.Socket.Holders, isSleep), "%v", l.Socket.Holders)
 	}
 }
 
@@ -110,9 +110,7 @@ func TestLossErrorTaken(t *testing.T) {
 	for i := range n {
 		v := newVictim(t, deaths[i%len(deaths)], "tcp4", true)
 		programs.Go(func() {
-			if v.lose(t) != 0 {
-				return // it has been taken
-			}
+			v.lose(t)
 			tcptest.Control(t, v.conn, func(fd uintptr) {
 				poll := []unix.PollFd{{Fd: int32(fd)}}
 				for errno := 0; errno == 0; {
