@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 	"github.com/seed-7be6acb7/keepalive/pathidle"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -103,11 +104,7 @@ http {
 
 func startSSHD(t *testing.T, host *netlab.Host) (string, time.Duration) {
 	t.Helper()
-	sshd := netlab.LookPath(t, "sshd")
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // its privilege separation directory
-	key := filepath.Join(t.TempDir(), "key")
-	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	sshd, key := proctest.SSHD(t)
 	cmd := exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-h", key, "-p", "22",
 		"-o", "ListenAddress="+host.IPv4, "-o", "LoginGraceTime=5", "-o", "UsePAM=no", "-o", "PidFile=none")
 	startServer(t, host, cmd, "Server listening on", syscall.SIGTERM)

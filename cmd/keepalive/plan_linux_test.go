@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-7be6acb7/keepalive"
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -151,13 +152,8 @@ func TestPlanForSSHD(t *testing.T) {
 	for _, line := range settings(t, "sshd") {
 		args = append(args, "-o", strings.Replace(line, " ", "=", 1))
 	}
-	sshd := netlab.LookPath(t, "sshd")
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
-	out, err = exec.Command(sshd, append([]string{"-T", "-f", "/dev/null", "-h", key}, args...)...).CombinedOutput()
+	sshd, key := proctest.SSHD(t)
+	out, err := exec.Command(sshd, append([]string{"-T", "-f", "/dev/null", "-h", key}, args...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, line := range settings(t, "sshd") {
 		assert.Contains(t, string(out), strings.ToLower(line)+"\n")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,12 +41,7 @@ http {
 
 func startSSHD(t testing.TB) *exec.Cmd {
 	t.Helper()
-	path := netlab.LookPath(t, "sshd")
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
+	path, key := proctest.SSHD(t)
 	cmd := exec.Command(path, "-D", "-e", "-f", "/dev/null", "-h", key, "-o", "ListenAddress=127.0.0.1:2222",
 		"-o", "PidFile=none", "-o", "UsePAM=no")
 	start(t, cmd)

@@ -11,18 +11,15 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/proctest"
 	"github.com/stretchr/testify/require"
 )
 
 // openSSH has a server and a client lose each other. The session prints what comes
 // out of a pipe.
 func openSSH(t *testing.T, s *scene) []end {
-	server, client := netlab.LookPath(t, "sshd"), netlab.LookPath(t, "ssh")
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	out, err := exec.Command(netlab.LookPath(t, "ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
+	server, key := proctest.SSHD(t)
+	client, dir := netlab.LookPath(t, "ssh"), t.TempDir()
 	config := func(name, program string, lines ...string) string {
 		file := filepath.Join(dir, name)
 		lines = append(s.plan.settings(t, program), lines...)
