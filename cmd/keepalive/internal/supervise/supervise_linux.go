@@ -48,19 +48,25 @@ func (s Signals) run(cmd *exec.Cmd, p program) (syscall.WaitStatus, error) {
 	for len(s) > 0 { // may have come from the terminal before the program was there
 		cmd.Process.Signal(<-s)
 	}
-	ended, empty, childless := make(chan syscall.WaitStatus, 1), make(chan error, 1), make(chan struct{})
+	ended, childless := make(chan syscall.WaitStatus, 1), make(chan struct{})
 	go func() {
 		reap(cmd.Process, ended)
 		close(childless)
 	}()
+	return s.passOn(cmd.Process, p, ended, childless)
+}
+
+// passOn passes signals on until no process of p is left, of which first was started.
+func (s Signals) passOn(first *os.Process, p program, ended <-chan syscall.WaitStatus, childless <-chan struct{}) (syscall.WaitStatus, error) {
 	var status syscall.WaitStatus
+	empty := make(chan error, 1)
 	for running := true; ; {
 		select {
 		case n := <-s:
 			if !running {
 				signalAll(p, n)
-			} else if !fromTerminal(n) {
-				cmd.Process.Signal(n)
+			} else if !fromTerminal(n) && errors.Is(first.Signal(n), os.ErrProcessDone) {
+				signalAll(p, n) // it is reaped: ended is about to say so
 			}
 		case status = <-ended:
 			running = false
