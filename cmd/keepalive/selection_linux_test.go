@@ -165,6 +165,11 @@ func TestLsAll(t *testing.T) {
 	defer unix.Close(fd)
 	require.NoError(t, unix.Connect(fd, fresh.address(t)))
 	require.NoError(t, orphan.Close())
+	awaitThat(t, func() bool { // a child that another test forks may hold it until it executes
+		out, err := exec.Command(netlab.LookPath(t, "ss"), "-tanH").Output()
+		require.NoError(t, err)
+		return regexp.MustCompile(`(?m)^FIN-WAIT-1 `).Match(out)
+	}, "the closed connection is no orphan")
 	here := []string{"--netns", fmt.Sprint(namespaceOf(t))}
 	held := list(t, here...)
 	assert.Len(t, held, 6)
