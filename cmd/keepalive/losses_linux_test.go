@@ -95,13 +95,13 @@ func TestLosses(t *testing.T) {
 		UnsentBytes         int `json:"unsent_bytes"`
 		RTT                 seconds
 	}
-	line := loseUntil(t, jsonOut, `\{.*\}`)[0]
+	// A child that another test forks may hold a connection too, or close it last.
+	line := loseUntil(t, jsonOut, fmt.Sprintf(`\{.*"processes":\[\{"pid":%d,.*\}`, os.Getpid()))[0]
 	d := json.NewDecoder(strings.NewReader(line))
 	d.DisallowUnknownFields()
 	require.NoError(t, d.Decode(&l), line)
 	assert.WithinDuration(t, time.Now(), l.Time, time.Minute)
 	assert.Equal(t, []string{"lost", "keepalive", "idle", "ETIMEDOUT", "established"}, []string{l.End, l.Cause, l.Phase, l.Errno, l.State})
-	assert.Equal(t, os.Getpid(), l.Processes[0].PID)
 	assert.Equal(t, namespace, fmt.Sprint(l.NetNS))
 	assert.Equal(t, []any{true, seconds(1), seconds(1), 1, seconds(2), 1, 0, 0}, []any{l.KeepAlive, l.Idle, l.Interval, l.Count, l.UnnoticedIdle, l.Probes, l.UnackedBytes, l.UnsentBytes})
 	assert.Greater(t, l.Heard, seconds(1.9))
