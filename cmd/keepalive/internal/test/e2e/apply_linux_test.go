@@ -148,7 +148,7 @@ func TestApply(t *testing.T) {
 		holds(t, p, want[i])
 	}
 	late := m.lines(t, "first/late")
-	await(t, func() bool { return connections(t, late)[0] == enforced+" false" })
+	awaitHeld(t, late, enforced)
 	holds(t, late, enforced)
 	require.NoError(t, j.Process.Signal(unix.SIGTERM))
 	m.await(t, j, "STOPPING=1")
@@ -469,11 +469,9 @@ func TestApplyAndRun(t *testing.T) {
 	m.apply(t)
 	for _, g := range groups {
 		j := startIn(t, g, running(t, enforced, testprogram, "lines"))
-		want := "idle=1m0s,interval=5s,count=3,user_timeout=1m21s,max_rto=3s false"
-		await(t, func() bool { return connections(t, j)[0] == want }) // apply has yet to notice run's group
-		for _, line := range connections(t, j) {
-			assert.Equal(t, want, line)
-		}
+		const want = "idle=1m0s,interval=5s,count=3,user_timeout=1m21s,max_rto=3s"
+		awaitHeld(t, j, want) // apply has yet to notice run's group
+		holds(t, j, want)
 		assert.Zero(t, j.end(t), "%s", j.stderr.String())
 	}
 }

@@ -34,12 +34,12 @@ func (j *job) stop(t testing.TB) {
 	require.NoError(t, os.Remove(j.group.Path()))
 }
 
-// awaitHeld waits until a program makes connections that hold the policy, and those
+// awaitHeld waits until a program makes connections that hold a policy, and those
 // that it has made before hold it too.
-func awaitHeld(t testing.TB, program *job) {
+func awaitHeld(t testing.TB, program *job, want string) {
 	t.Helper()
 	await(t, func() bool {
-		return !slices.ContainsFunc(connections(t, program), func(line string) bool { return line != enforced+" false" })
+		return !slices.ContainsFunc(connections(t, program), func(line string) bool { return line != want+" false" })
 	})
 }
 
@@ -82,13 +82,13 @@ func TestAttachFollow(t *testing.T) {
 			holds := fmt.Sprintf("New connections of %s hold %s until this command ends.", path, enforced)
 			removed := path + " has been removed, as when its service stops: waiting for the next one."
 			skipTo(t, j, holds)
-			awaitHeld(t, program)
+			awaitHeld(t, program, enforced)
 
 			program.stop(t)
 			program = startService(t, dir)
 			skipTo(t, j, removed)
 			skipTo(t, j, holds)
-			awaitHeld(t, program)
+			awaitHeld(t, program, enforced)
 
 			program.stop(t)
 			require.NoError(t, os.Remove(filepath.Dir(dir)))
@@ -133,6 +133,6 @@ func TestAttachFollowsManyRestarts(t *testing.T) {
 		require.NoError(t, os.Remove(dir))
 		require.NoError(t, os.Mkdir(dir, 0o755))
 	}
-	awaitHeld(t, startService(t, dir))
+	awaitHeld(t, startService(t, dir), enforced)
 	assert.Empty(t, j.stderr.String())
 }
