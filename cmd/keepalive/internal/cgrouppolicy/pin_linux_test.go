@@ -14,6 +14,7 @@ import (
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // pinDirectory returns one that does not exist, in a BPF file system.
@@ -91,7 +92,24 @@ func TestPinsLeaveNoGap(t *testing.T) {
 	g := cgrouptest.New(t)
 	s := cgrouptest.NewSockets(t, g)
 	dir := pinDirectory(t)
+	ln := listen(t, s, unix.AF_INET, 0) // holds no rule that its connections could inherit
+	address, err := unix.Getsockname(int(ln))
+	require.NoError(t, err)
 	pinned(t, dir, g, full)
+	connects := func() {
+		t.Helper()
+		client, err := s.Socket(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		defer unix.Close(client)
+		require.NoError(t, unix.Connect(client, address))
+		server, _, err := unix.Accept4(int(ln), unix.SOCK_CLOEXEC)
+		require.NoError(t, err)
+		defer unix.Close(server)
+		require.Equal(t, full, socket(client).held(t))
+		require.Equal(t, full, socket(server).held(t))
+		// Without TIME_WAIT.
+		require.NoError(t, unix.SetsockoptLinger(server, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+	}
 	done := make(chan error)
 	root := cgrouptest.Directory(t, g)
 	go func() {
@@ -102,11 +120,7 @@ func TestPinsLeaveNoGap(t *testing.T) {
 		done <- err
 	}()
 	for connections := 0; ; connections++ {
-		client, server := pair(t, s)
-		require.Equal(t, full, client.held(t))
-		require.Equal(t, full, server.held(t))
-		client.reset(t)
-		server.reset(t)
+		connects()
 		select {
 		case err := <-done:
 			assert.NoError(t, err)

@@ -77,6 +77,9 @@ func (s *Sockets) Socket(t testing.TB, domain, typ, protocol int) (fd int, err e
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(messages) == 0 {
+		t.Fatal("there is no room for the descriptor of a socket: this process has too many")
+	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {
 		t.Fatal(err)
