@@ -20,11 +20,12 @@ type Watch struct {
 	inotify int      // its descriptor: Fd would end its deadlines
 	top     *os.File // the highest directory of cgroup v2 above the group, or nil
 	below   []string // the names from there to the group
+	every   time.Duration
 }
 
 // Watch starts to watch.
 func (g *Group) Watch() *Watch {
-	w := new(Watch)
+	w := &Watch{every: lookEvery}
 	if fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err == nil {
 		w.events, w.inotify = os.NewFile(uintptr(fd), "inotify"), fd
 	}
@@ -98,7 +99,7 @@ const lookEvery = time.Second
 // Wait returns when something has happened since the last call, or since the
 // watch began, after a second at the latest, and when ctx is done.
 func (w *Watch) Wait(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	ctx, cancel := context.WithTimeout(ctx, w.every)
 	defer cancel()
 	if w.events == nil || w.events.SetReadDeadline(time.Time{}) != nil {
 		<-ctx.Done()
