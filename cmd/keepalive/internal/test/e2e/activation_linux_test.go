@@ -94,7 +94,7 @@ func TestRunActivatedExitCode(t *testing.T) { eachMethod(t, testRunActivatedExit
 func testRunActivatedExitCode(t *testing.T, running runner) {
 	t.Parallel()
 	interpreted := filepath.Join(t.TempDir(), "script")
-	require.NoError(t, os.WriteFile(interpreted, []byte("#!/nonesuch/interpreter\n"), 0o755))
+	writeExecutable(t, interpreted, "#!/nonesuch/interpreter\n")
 	for program, want := range map[string]struct {
 		code int
 		said string

@@ -46,7 +46,7 @@ func TestRecipes(t *testing.T) {
 	g, pids := node(t)
 	fakes := t.TempDir()
 	fake := func(name, script string) {
-		require.NoError(t, os.WriteFile(filepath.Join(fakes, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		writeExecutable(t, filepath.Join(fakes, name), "#!/bin/sh\n"+script+"\n")
 	}
 	fake("keepalive", `exec `+keepalivePath+` "$@" --dry-run`)
 	fake("docker", `echo "$FOUND"`)

@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 )
@@ -76,4 +79,14 @@ func hearing(cmd *exec.Cmd) *exec.Cmd {
 	cmd.Args = append([]string{"env", "--default-signal", cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = "/usr/bin/env"
 	return cmd
+}
+
+// writeExecutable writes an executable. If this process wrote it, a child that another
+// test forks meanwhile would hold it open for writing: ETXTBSY.
+func writeExecutable(t testing.TB, path, text string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `cat >"$0" && chmod 755 "$0"`, path)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
