@@ -362,6 +362,7 @@ func TestApplyEarlyConnections(t *testing.T) {
 	slices.Sort(times)
 	t.Logf("set after %v to %v", times[0], times[len(times)-1])
 	assert.Less(t, times[len(times)/2], lookAgain)
+	assert.Less(t, times[0], 100*time.Millisecond, "docs/apply.md: where apply gets a processor at once")
 }
 
 // Without a mistake --check prints how many rules there are, and --dry-run which rule
