@@ -64,14 +64,18 @@ func (d *distant) assertOpen(t *testing.T, long time.Duration) {
 
 // Calls of Apply within a round trip of each other, on a connection that is
 // overdue, give no live peer up: each answer takes longer than the next call.
+//
+// This process carries the answers. It may stall for over a second, in which the
+// kernel's timers go on: Idle after a call that arms anew, and Interval after a
+// probe, outlast that and a round trip.
 func TestApplyFromADistance(t *testing.T) {
 	t.Parallel()
 	tcptest.NeedTCPInfo(t)
 	netlab.NeedLab(t)
 	const s, ms = time.Second, time.Millisecond
-	once := keepalive.Config{Idle: 2 * s, Interval: s, Count: 1}
-	usual := keepalive.Config{Idle: 2 * s, Interval: s, Count: 3}
-	bounded := keepalive.Config{Idle: 2 * s, Interval: s, Count: 3, UserTimeout: 3500 * ms}
+	once := keepalive.Config{Idle: 4 * s, Interval: 3 * s, Count: 1}
+	usual := keepalive.Config{Idle: 4 * s, Interval: 3 * s, Count: 3}
+	bounded := keepalive.Config{Idle: 4 * s, Interval: 3 * s, Count: 3, UserTimeout: 5500 * ms}
 	for _, tt := range []struct {
 		name      string
 		policies  []keepalive.Config // in turn
@@ -80,21 +84,21 @@ func TestApplyFromADistance(t *testing.T) {
 		{"equal", []keepalive.Config{usual}, 300 * ms},
 		{"equal with UserTimeout", []keepalive.Config{bounded}, 300 * ms},
 		{"equal with Count 1", []keepalive.Config{once}, 900 * ms},
-		{"two policies", []keepalive.Config{usual, {Idle: 3 * s, Interval: s, Count: 2}}, 300 * ms},
-		{"two policies with UserTimeout", []keepalive.Config{bounded, {Idle: s, Interval: s, Count: 3, UserTimeout: 2 * s}}, 900 * ms},
-		{"two policies, far", []keepalive.Config{usual, {Idle: s, Interval: 2 * s, Count: 2}}, 2 * s},
+		{"two policies", []keepalive.Config{usual, {Idle: 5 * s, Interval: 3 * s, Count: 2}}, 300 * ms},
+		{"two policies with UserTimeout", []keepalive.Config{bounded, {Idle: 3 * s, Interval: 3 * s, Count: 3, UserTimeout: 4 * s}}, 900 * ms},
+		{"two policies, far", []keepalive.Config{usual, {Idle: 2 * s, Interval: 3 * s, Count: 2}}, 2500 * ms}, // longer than Idle
 		{"on and off", []keepalive.Config{usual, {Disable: true, Idle: s}}, 300 * ms},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d := dialDistant(t, tt.roundTrip, keepalive.Config{Disable: true})
-			d.awaitSilence(t, 4*s)
+			d.awaitSilence(t, 6*s)
 			for i := range 8 {
 				require.NoError(t, tt.policies[i%len(tt.policies)].Apply(d.conn))
 				<-time.After(50 * ms) // less than a round trip
 			}
 			assert.LessOrEqual(t, d.probes.Load(), int32(1))
-			d.assertOpen(t, tt.roundTrip+3*s)
+			d.assertOpen(t, tt.roundTrip+5*s)
 		})
 	}
 }
@@ -105,12 +109,12 @@ func TestApplyFromADistanceByTwo(t *testing.T) {
 	tcptest.NeedTCPInfo(t)
 	netlab.NeedLab(t)
 	d := dialDistant(t, 300*time.Millisecond, keepalive.Config{Disable: true})
-	d.awaitSilence(t, 4*time.Second)
+	d.awaitSilence(t, 6*time.Second)
 	end := time.Now().Add(3 * time.Second)
 	failed := make(chan error, 2)
 	for i := range 2 {
 		go func() {
-			policy := keepalive.Config{Idle: time.Duration(1+i) * time.Second, Interval: time.Second, Count: 3, UserTimeout: 3 * time.Second}
+			policy := keepalive.Config{Idle: time.Duration(3+i) * time.Second, Interval: 3 * time.Second, Count: 3, UserTimeout: 5 * time.Second}
 			for time.Now().Before(end) {
 				if err := policy.Apply(d.conn); err != nil {
 					failed <- err
@@ -123,7 +127,7 @@ func TestApplyFromADistanceByTwo(t *testing.T) {
 	}
 	assert.NoError(t, <-failed)
 	assert.NoError(t, <-failed)
-	d.assertOpen(t, 2*time.Second)
+	d.assertOpen(t, 5*time.Second)
 }
 
 // A peer that dies while the policy changes again and again, with a probe out, is
