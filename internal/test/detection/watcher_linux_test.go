@@ -320,9 +320,9 @@ func TestUnackedSparesAPeerThatComesBack(t *testing.T) {
 	watched, losses := limit(t, conn, unacked)
 	for range 2 {
 		netlab.MustSilence(t, peer.(*net.TCPConn))
-		since := time.Now()
 		require.NoError(t, tcptest.Write(watched))
-		time.Sleep(time.Until(since.Add(2700 * time.Millisecond))) // the next one follows at 3 s
+		// The third one comes after 1.4 s, and the next one after 3 s.
+		tcptest.Await(t, "retransmissions", func() bool { return tcptest.TCPInfo(t, conn).Retransmits >= 3 })
 		require.NoError(t, netlab.Wake(peer.(*net.TCPConn)))
 		require.NoError(t, tcptest.Read(peer))
 		tcptest.AwaitAcked(t, conn)
