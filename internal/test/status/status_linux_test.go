@@ -284,10 +284,16 @@ func TestPeerLostWithItsPath(t *testing.T) {
 		l.Forget(t)
 		require.NoError(t, tcptest.Write(conn))
 	}
+	policy := keepalive.Config{UserTimeout: 2 * time.Second}
 	noRoute := func(t *testing.T, l *netlab.Lab, conn net.Conn) {
+		// A slow machine may take longer than UserTimeout to take the route away.
+		require.NoError(t, keepalive.Config{}.Apply(conn))
 		l.Block(t)
 		require.NoError(t, tcptest.Write(conn))
 		l.Client.LinkDown(t)
+		earlier := stat(t, conn).Retransmits
+		awaitStatus(t, conn, "a retransmission without a route", func(s keepalive.Status) bool { return s.Retransmits > earlier })
+		require.NoError(t, policy.Apply(conn))
 	}
 	localRoute := func(kind string) func(*testing.T, *netlab.Lab, net.Conn) {
 		return func(t *testing.T, l *netlab.Lab, conn net.Conn) {
@@ -320,7 +326,7 @@ func TestPeerLostWithItsPath(t *testing.T) {
 		t.Run(tt.name+" "+tt.network, func(t *testing.T) {
 			t.Parallel()
 			l := netlab.NewLab(t, netlab.Rules{Unknown: tt.unknown})
-			d := &keepalive.Dialer{Config: keepalive.Config{UserTimeout: 2 * time.Second}}
+			d := &keepalive.Dialer{Config: policy}
 			conn, peer := tcptest.Pair(t, tcptest.DialFunc(l.Client.Within(d.DialContext)), l.Server.Listen(t, new(keepalive.ListenConfig), tt.network, 0))
 			tcptest.Exchange(t, conn, peer)
 			tcptest.AwaitAcked(t, conn, peer)
