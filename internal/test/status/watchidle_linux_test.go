@@ -186,6 +186,8 @@ func TestWatchKeepsWhatArrivedBefore(t *testing.T) {
 	dialed, accepted = tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
 	ended := keepalive.Watch(dialed, func(err error) { t.Error(err) })
 	require.NoError(t, accepted.Close())
+	// A process that another test starts may hold the closed end for a moment.
+	tcptest.Await(t, "its end", func() bool { return tcptest.TCPInfo(t, dialed).State == unix.BPF_TCP_CLOSE_WAIT })
 	require.NoError(t, tcptest.Err(ended.Write([]byte("x")))) // is answered with a reset
 	tcptest.Await(t, "the reset", func() bool { s, _ := keepalive.Stat(ended); return !s.Open })
 	assert.Equal(t, io.EOF, tcptest.Err(ended.Read(make([]byte, 1))))
