@@ -153,7 +153,7 @@ func faults() []fault {
 		{"firewall forgets and answers ICMP unreachable, data in flight", tcptest.Quick, unreachable, inFlightWhen(forget), noBound},
 		{"firewall forgets and answers ICMP unreachable, data in flight", quickWithTimeout, unreachable, inFlightWhen(forget), errorAfterICMP(inFlight, syscall.EHOSTUNREACH)},
 		{"firewall forgets and answers ICMP port unreachable, data in flight", quickWithTimeout, reject, inFlightWhen(forget), errorAfter(inFlight, syscall.ECONNREFUSED)},
-		{"peer's machine restarts, idle", slower, drop, whileIdle(reboot), errorAfter(firstProbe, syscall.ECONNRESET)},
+		{"peer's machine restarts, idle", slower, drop, rebootWhileIdle, errorAfter(firstProbe, syscall.ECONNRESET)},
 		{"peer's machine restarts, data in flight", slower, drop, inFlightWhen(reboot), errorAfter(0, syscall.ECONNRESET)},
 		{"peer stops reading for 8 s", tcptest.Quick, drop, stopReading, survives},
 		{"peer stops reading for 8 s", quickWithTimeout, drop, stopReading, errorAfter(inFlight, syscall.ETIMEDOUT)},
@@ -293,7 +293,29 @@ func policyText(c keepalive.Config) string {
 
 func linkDown(t *testing.T, s *scene) { s.Server.LinkDown(t) }
 func forget(t *testing.T, s *scene)   { s.Forget(t) }
-func reboot(t *testing.T, s *scene)   { s.Server.Reboot(t) }
+
+// rebootWhileIdle waits for Read to fail after a reboot. Keepalive is off until the
+// machine is up, which may take longer than Idle, and then waits a full Idle.
+func rebootWhileIdle(t *testing.T, s *scene) outcome {
+	setKeepalive(t, s.client, 0)
+	s.Server.Reboot(t)
+	since := time.Now()
+	setKeepalive(t, s.client, 1)
+	return s.failure(since, s.client)
+}
+
+// reboot has keepalive off meanwhile: the answer to a probe would end the connection
+// before there is data in flight.
+func reboot(t *testing.T, s *scene) {
+	setKeepalive(t, s.client, 0)
+	s.Server.Reboot(t)
+	setKeepalive(t, s.client, 1)
+}
+
+func setKeepalive(t *testing.T, conn net.Conn, on int) {
+	t.Helper()
+	tcptest.SetsockoptInt(t, conn, unix.SOL_SOCKET, unix.SO_KEEPALIVE, on)
+}
 
 // whileIdle waits for Read to fail after something struck.
 func whileIdle(strike func(*testing.T, *scene)) func(*testing.T, *scene) outcome {
