@@ -87,14 +87,18 @@ func TestDroppedConnectionsWithDataInFlight(t *testing.T) {
 	awaitNothingWatched(t)
 	conn, peer := pairOf(t)
 	netlab.MustSilence(t, peer)
-	w := &Watcher{Unacked: time.Second, Lost: func(net.Conn, error) { t.Error("lost") }}
+	// The peer is not given up before the connection is collected, however long that
+	// takes, and the timer remains armed.
+	w := &Watcher{Unacked: time.Hour, Lost: func(net.Conn, error) { t.Error("lost") }}
 	watched, err := w.Watch(conn)
 	require.NoError(t, err)
 	_, err = watched.Write([]byte("x"))
 	require.NoError(t, err)
 	u := watched.(*watchedStream).unacked
+	u.look() // of its timer
 	assert.True(t, u.looking())
 	watched = nil
 	awaitNothingWatched(t)
 	u.look() // of its timer
+	u.stop()
 }
