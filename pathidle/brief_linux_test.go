@@ -121,11 +121,12 @@ func TestMeasureServer(t *testing.T) {
 			conn.(*net.TCPConn).SetLinger(0)
 		}, pathidle.ServerCloses, every, pathidle.Reset},
 		"speaks": {net.KeepAliveConfig{}, func(conn net.Conn) {
-			for range 3 {
+			for {
 				time.Sleep(1500 * time.Millisecond)
-				io.WriteString(conn, "tick\n")
+				if _, err := io.WriteString(conn, "tick\n"); err != nil {
+					return
+				}
 			}
-			discard(conn)
 		}, pathidle.ServerSends, 1500 * time.Millisecond, pathidle.Heard},
 		"probes": {net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 9}, discard, pathidle.ServerSends, 2 * time.Second, pathidle.Heard},
 	} {
