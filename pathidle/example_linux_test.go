@@ -65,8 +65,9 @@ func Example_replication() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("measured:", held)
+	// How much shorter depends on when the question about Max gets asked.
+	fmt.Println("measured, idle is shorter:", held.Idle < cautious.Idle)
 	// Output:
 	// at first: idle=1m0s,interval=5s,count=3
-	// measured: idle=1s,interval=1s,count=3
+	// measured, idle is shorter: true
 }
