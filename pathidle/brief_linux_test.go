@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
+	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
 	"github.com/seed-7be6acb7/keepalive/pathidle"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,16 +23,19 @@ import (
 
 // These measurements take seconds, since little is measured.
 
-// report keeps the pictures and samples that Progress has got.
+// report keeps the pictures and samples that Progress has got, and when it got the
+// samples.
 type report struct {
 	pictures []pathidle.Progress
 	samples  []pathidle.Sample
+	times    []time.Time
 }
 
 func (r *report) add(p pathidle.Progress) {
 	r.pictures = append(r.pictures, p)
 	if p.Sample != nil {
 		r.samples = append(r.samples, *p.Sample)
+		r.times = append(r.times, time.Now())
 	}
 }
 
@@ -64,11 +69,19 @@ func TestMeasureNothingLost(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, pathidle.NothingLost, r.Verdict)
 			assert.Equal(t, address, r.Remote)
-			assert.GreaterOrEqual(t, r.Survived, 2*time.Second)
-			assert.Less(t, r.Survived, 2500*time.Millisecond)
+			longest := slices.IndexFunc(told.samples, func(s pathidle.Sample) bool { return s.Idle == r.Survived })
+			require.GreaterOrEqual(t, longest, 0)
+			answered := told.times[longest]
+			tcptest.AssertBetween(t, answered.Add(-r.Survived), answered, 2*time.Second, 2500*time.Millisecond)
 			farewells := 0
 			for range 3 {
-				if err := <-ends; err == io.EOF {
+				var err error
+				select {
+				case err = <-ends:
+				case <-time.After(time.Minute):
+					t.Fatal("a connection of the server does not end")
+				}
+				if err == io.EOF {
 					farewells++
 				} else { // one that has idled for longer than survives
 					assert.ErrorIs(t, err, syscall.ECONNRESET)
@@ -76,18 +89,23 @@ func TestMeasureNothingLost(t *testing.T) {
 			}
 			assert.Positive(t, farewells)
 			assert.Equal(t, r.Samples, told.samples)
-			answered := 0
+			answers, quickest := 0, time.Hour
 			for _, s := range r.Samples {
 				if s.Outcome == pathidle.Heard && banner != "" {
 					continue
 				}
-				answered++
+				answers++
 				assert.Equal(t, pathidle.Answered, s.Outcome)
 				assert.GreaterOrEqual(t, s.Idle, time.Second)
-				assert.Equal(t, 1, s.Probes)
-				assert.Less(t, s.RTT, 200*time.Millisecond)
+				if s.Probes == 1 {
+					quickest = min(quickest, s.RTT)
+				} else { // a packet waited for a kernel that was busy
+					assert.Greater(t, s.Probes, 1)
+					assert.Zero(t, s.RTT)
+				}
 			}
-			assert.GreaterOrEqual(t, answered, 4, "one of each connection, and another one")
+			assert.Less(t, quickest, 200*time.Millisecond)
+			assert.GreaterOrEqual(t, answers, 4, "one of each connection, and another one")
 			first, last := told.pictures[0], told.pictures[len(told.pictures)-1]
 			assert.Less(t, first.Elapsed, time.Second)
 			assert.Greater(t, last.Elapsed, 2*time.Second)
