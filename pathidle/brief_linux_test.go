@@ -254,7 +254,9 @@ func TestMeasureClosedBelow(t *testing.T) {
 	var mu sync.Mutex
 	var conns []net.Conn
 	dial := lab.Client.Within(new(net.Dialer).DialContext)
-	r, err := pathidle.Measure(t.Context(), "tcp4", address, &pathidle.Options{
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := pathidle.Measure(ctx, "tcp4", address, &pathidle.Options{
 		Connections: 2,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
@@ -284,7 +286,7 @@ func TestMeasureClosesLateConnections(t *testing.T) {
 	t.Parallel()
 	lab := netlab.NewLab(t, netlab.Rules{})
 	address := serve(t, lab.Server, plain(), "tcp4", discard)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d := &dialer{dial: lab.Client.Within(new(net.Dialer).DialContext)}
 	_, err := pathidle.Measure(ctx, "tcp4", address, &pathidle.Options{
