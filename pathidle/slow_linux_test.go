@@ -46,11 +46,11 @@ func TestMeasureSlowPath(t *testing.T) {
 	const slack = 2*oneWay + 50*time.Millisecond
 	assert.Less(t, r.Survived, limit+slack)
 	assert.Greater(t, r.Lost, limit-slack)
+	var longest time.Duration // some count from when the program got to run again after the probe
 	for _, s := range r.Samples {
-		if s.RTT != 0 {
-			assert.GreaterOrEqual(t, s.RTT, 2*oneWay-10*time.Millisecond)
-		}
+		longest = max(longest, s.RTT)
 	}
+	assert.GreaterOrEqual(t, longest, 2*oneWay-10*time.Millisecond)
 }
 
 // slowPath remembers flows, by the ports of their ends.
