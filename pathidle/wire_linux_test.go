@@ -50,9 +50,15 @@ func (m *middlebox) pass(p netlab.Packet) (time.Duration, bool) {
 	}
 	f := m.flows[port]
 	if p.FromClient && flags&syn != 0 {
-		f = &flow{limit: m.limits(m.opened), opened: now, last: now}
+		var limit time.Duration
+		if f != nil { // the kernel has sent it again
+			limit = f.limit
+		} else {
+			limit = m.limits(m.opened)
+			m.opened++
+		}
+		f = &flow{limit: limit, opened: now, last: now}
 		m.flows[port] = f
-		m.opened++
 	}
 	if f == nil {
 		return 0, false
