@@ -22,7 +22,7 @@ func TestMemcache(t *testing.T) {
 	address := serveMemcache(t, lab.Server)
 	open := func(t *testing.T, d *dialer) *memcache.Client {
 		client := clients.Memcache(d.DialContext, address)
-		client.Timeout = patience // that of the package is half a second
+		client.Timeout = patience // the default is half a second
 		t.Cleanup(func() { client.Close() })
 		require.NoError(t, get(client))
 		return client

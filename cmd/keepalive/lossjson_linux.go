@@ -18,9 +18,9 @@ func lossFields() string {
     phase                idle, in_flight or zero_window
     errno                what the program gets: ETIMEDOUT, or a reason that came
                          with an ICMP message or from the routes
-    processes            who holds the socket: pid, command, fd. One that has
-                         closed it since has an fd of null; where it was just
-                         starting a child, that may be the child. null where no
+    processes            who holds the socket: pid, command, fd. A process that
+                         has closed it since has an fd of null. A child that was
+                         just starting may be listed in its place. null where no
                          process is known.
     cgroup, unit         path of the socket's control group, and the unit of
                          systemd that it lies in, null where there is none

@@ -19,8 +19,8 @@ func (s System) here() bool {
 	return false
 }
 
-// emulated reports whether the kernel runs qemu-user, and that runs this program. It
-// answers for /proc/self/exe itself, but not for the same file under another name.
+// emulated reports whether qemu-user runs this program. Qemu-user answers for
+// /proc/self/exe itself, but not for the same file under another name.
 func emulated() bool {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {

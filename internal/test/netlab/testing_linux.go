@@ -113,7 +113,7 @@ func NeedLab(t testing.TB) {
 	NewLab(t, Rules{})
 }
 
-// NeedExec skips a test where a process that starts a program may wait for it forever.
+// NeedExec skips a test that starts a program where that may hang.
 func NeedExec(t testing.TB) {
 	t.Helper()
 	SkipOn(t, QemuUser, "the child that it forks inherits locks that other threads hold")

@@ -14,7 +14,7 @@ import (
 func SSHD(t testing.TB) (path, key string) {
 	t.Helper()
 	path = netlab.LookPath(t, "sshd")
-	if os.Geteuid() == 0 { // the server takes a directory for privilege separation then
+	if os.Geteuid() == 0 { // sshd requires its privilege separation directory then
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			netlab.Skip(t, err)
 		}

@@ -158,7 +158,7 @@ func TestWatchOfATLSSessionBeforeAReset(t *testing.T) {
 	tcptest.AwaitAcked(t, dialed)
 	require.NoError(t, server.Close())
 	tcptest.Await(t, "the reset", func() bool { s, _ := keepalive.Stat(conn); return !s.Open })
-	lost, losses := listen() // whose event follows the one of the reset
+	lost, losses := listen() // its event follows the reset
 	other, _ := tcptest.DialSilent(t, tcptest.Quick)
 	defer runtime.KeepAlive(keepalive.Watch(other, lost))
 	awaitError(t, losses)
@@ -210,7 +210,7 @@ func TestWatchOfARetransmissionBeforeAReset(t *testing.T) {
 	require.NoError(t, netlab.Wake(peer))
 	require.NoError(t, peer.Close())
 	awaitStatus(t, dialed, "the reset", isClosed)
-	lost, losses := listen() // whose event follows the one of the reset
+	lost, losses := listen() // its event follows the reset
 	other, _ := losing(t, lost)
 	require.NoError(t, tcptest.Err(other.Write([]byte("x"))))
 	awaitError(t, losses)

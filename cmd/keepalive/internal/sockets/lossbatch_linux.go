@@ -26,8 +26,8 @@ type lossBatch struct {
 
 // Next returns losses once there are some, in the order in which the kernel gave the
 // peers up. Their Holders are the processes that hold the socket, or the one that has
-// closed it since, with -1 for the descriptor. That may be a child of it, since a child
-// holds a copy between fork and exec. There are none where no process has accepted the
+// closed it since, with -1 for the descriptor. A child may be listed in its place, since
+// it holds a copy between fork and exec. There are none where no process has accepted the
 // connection yet, or where the process can't be found out. Next returns the error of
 // ctx once that is done and no loss is left.
 func (l *Losses) Next(ctx context.Context) ([]*Loss, error) {
