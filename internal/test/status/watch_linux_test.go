@@ -137,17 +137,21 @@ func TestWatchOfASourceThatHasEnded(t *testing.T) {
 	assert.NoError(t, tcptest.Err(io.ReadAll(ended)))
 }
 
-// A connection that was never established had no peer to lose: with TCP Fast Open
-// Read and Write return the error of connect.
-func TestWatchOfAFailedFastOpen(t *testing.T) {
-	t.Parallel()
+// fastOpen returns a dialer in a namespace of its own, whose first Write connects.
+func fastOpen(t *testing.T) *keepalive.Dialer {
+	t.Helper()
 	netlab.NewNamespace(t)
 	netlab.Sysctl(t, "tcp_fastopen", "1029") // TFO_CLIENT_ENABLE | TFO_CLIENT_NO_COOKIE | TFO_SERVER_WO_SOCKOPT1
-	ln := tcptest.PlainListen(t, "tcp4")
-	d := &keepalive.Dialer{Config: tcptest.Quick, NetDialer: &net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+	return &keepalive.Dialer{Config: tcptest.Quick, NetDialer: &net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
 		tcptest.SetsockoptInt(t, tcptest.RawSocket{RawConn: rc}, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
 		return nil
 	}}}
+}
+
+func TestWatchOfFastOpen(t *testing.T) {
+	t.Parallel()
+	d := fastOpen(t)
+	ln := tcptest.PlainListen(t, "tcp4")
 	conn := tcptest.Dial(t, d, ln)
 	s, err := keepalive.Stat(conn)
 	assert.NoError(t, err)
@@ -158,18 +162,30 @@ func TestWatchOfAFailedFastOpen(t *testing.T) {
 	netlab.MustSilence(t, tcptest.Accept(t, ln).(*net.TCPConn))
 	assert.ErrorIs(t, tcptest.Read(watched), syscall.ETIMEDOUT)
 	assert.ErrorIs(t, awaitError(t, established), syscall.ETIMEDOUT)
+}
 
+// A connection that was never established had no peer to lose: Read and Write return
+// the error of connect. Of net's Reads some return that the socket is not pollable.
+func TestWatchOfARefusedFastOpen(t *testing.T) {
+	t.Parallel()
+	d := fastOpen(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	refused, err := d.DialContext(ctx, "tcp4", tcptest.Refused)
-	require.NoError(t, err)
-	defer refused.Close()
-	watched = keepalive.Watch(refused, func(err error) { t.Error("there was no peer to lose:", err) })
-	err = tcptest.Write(watched)
-	if err == nil {
-		err = tcptest.Read(watched)
+	for i := range 4000 {
+		refused, err := d.DialContext(ctx, "tcp4", tcptest.Refused)
+		require.NoError(t, err)
+		watched := keepalive.Watch(refused, func(err error) { t.Error("there was no peer to lose:", err) })
+		err = tcptest.Write(watched)
+		switch {
+		case err != nil:
+		case i%2 == 0:
+			err = tcptest.Read(watched)
+		default:
+			err = tcptest.Err(io.Copy(io.Discard, watched))
+		}
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.NoError(t, watched.Close())
 	}
-	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
 // credited is a connection whose Write waits until the reader grants credit, as
