@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/seed-7be6acb7/keepalive/cmd/keepalive/internal/test/cgrouptest"
 )
@@ -32,7 +34,11 @@ var public, keepalivePath, testprogram string
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	var err error
+	err := keepDescriptors()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if public, err = os.MkdirTemp("", "keepalive"); err == nil {
 		defer os.RemoveAll(public)
 		err = os.Chmod(public, 0o755)
@@ -46,6 +52,27 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	return cgrouptest.Run(m)
+}
+
+// keepDescriptors sets FD_CLOEXEC on the descriptors that the tests have inherited.
+// os/exec may overwrite one of them in the child, the one after the largest that cmd
+// needs, and then two programs would not inherit the same.
+func keepDescriptors() error {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		if fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // build builds the command, with the race detector if the tests have it, and a
