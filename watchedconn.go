@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 type watchedConn struct {
@@ -47,11 +46,7 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 		w.unacked.enterRead()
 		defer w.unacked.leaveRead()
 	}
-	var n int
-	err := w.polled(func() (err error) {
-		n, err = w.Conn.Read(b)
-		return err
-	})
+	n, err := w.read(b)
 	return n, w.end(early, err)
 }
 
@@ -81,38 +76,8 @@ func (w *watchedConn) WriteTo(to io.Writer) (int64, error) {
 		w.unacked.enterRead()
 		defer w.unacked.leaveRead()
 	}
-	var n int64
-	err := w.polled(func() error {
-		copied, err := io.Copy(to, w.Conn)
-		n += copied
-		return err
-	})
+	n, err := w.copyTo(to)
 	return n, w.endCopy(early, err)
-}
-
-// polled calls read again while the socket is not pollable: Go's poller has seen the
-// error of a socket that the kernel has not closed yet, and looks again at once. A
-// TLS connection would keep the error that net returns meanwhile.
-func (w *watchedConn) polled(read func() error) (err error) {
-	for pause := time.Microsecond; pause < time.Second; pause *= 2 {
-		if err = read(); !w.waits || !isNotPollable(err) {
-			break
-		}
-		time.Sleep(pause)
-	}
-	return err
-}
-
-// isNotPollable reports whether net returned err since an epoll instance told of an
-// error alone. It does not export that error.
-func isNotPollable(err error) bool {
-	if err == nil {
-		return false
-	}
-	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
-		err = inner
-	}
-	return err.Error() == "not pollable"
 }
 
 func (w *watchedConn) Close() error {

@@ -5,6 +5,7 @@ package keepalive
 import (
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"time"
 )
@@ -32,3 +33,7 @@ func (*unackedLimit) leave()     {}
 func (*unackedLimit) enterRead() {}
 func (*unackedLimit) leaveRead() {}
 func (*unackedLimit) stop()      {}
+
+func (w *watchedConn) read(b []byte) (int, error) { return w.Conn.Read(b) }
+
+func (w *watchedConn) copyTo(to io.Writer) (int64, error) { return io.Copy(to, w.Conn) }

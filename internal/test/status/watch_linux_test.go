@@ -3,7 +3,6 @@
 package status
 
 import (
-	"context"
 	"io"
 	"net"
 	"os"
@@ -137,7 +136,8 @@ func TestWatchOfASourceThatHasEnded(t *testing.T) {
 	assert.NoError(t, tcptest.Err(io.ReadAll(ended)))
 }
 
-// fastOpen returns a dialer in a namespace of its own, whose first Write connects.
+// fastOpen enters a new namespace and returns a dialer. The first Write to one of its
+// connections connects.
 func fastOpen(t *testing.T) *keepalive.Dialer {
 	t.Helper()
 	netlab.NewNamespace(t)
@@ -165,23 +165,25 @@ func TestWatchOfFastOpen(t *testing.T) {
 }
 
 // A connection that was never established had no peer to lose: Read and Write return
-// the error of connect. Of net's Reads some return that the socket is not pollable.
+// the error of connect. Some Reads of net return that the socket is not pollable.
 func TestWatchOfARefusedFastOpen(t *testing.T) {
 	t.Parallel()
 	d := fastOpen(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for i := range 4000 {
-		refused, err := d.DialContext(ctx, "tcp4", tcptest.Refused)
+	other, _ := tcptest.Pair(t, new(net.Dialer), tcptest.PlainListen(t, "tcp4"))
+	for i := range 4500 {
+		refused, err := d.DialContext(t.Context(), "tcp4", tcptest.Refused)
 		require.NoError(t, err)
+		require.NoError(t, refused.SetDeadline(time.Now().Add(time.Minute)))
 		watched := keepalive.Watch(refused, func(err error) { t.Error("there was no peer to lose:", err) })
 		err = tcptest.Write(watched)
 		switch {
 		case err != nil:
-		case i%2 == 0:
+		case i%3 == 0:
 			err = tcptest.Read(watched)
-		default:
+		case i%3 == 1:
 			err = tcptest.Err(io.Copy(io.Discard, watched))
+		default: // splice(2)
+			err = tcptest.Err(io.Copy(other, watched))
 		}
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.NoError(t, watched.Close())
