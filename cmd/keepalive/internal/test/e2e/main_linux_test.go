@@ -34,7 +34,7 @@ var public, keepalivePath, testprogram string
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
-	err := keepDescriptors()
+	err := closeOnExec()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -54,10 +54,10 @@ func runTests(m *testing.M) int {
 	return cgrouptest.Run(m)
 }
 
-// keepDescriptors sets FD_CLOEXEC on the descriptors that the tests have inherited.
-// os/exec may overwrite one of them in the child, the one after the largest that cmd
-// needs, and then two programs would not inherit the same.
-func keepDescriptors() error {
+// closeOnExec sets FD_CLOEXEC on the descriptors that the tests have inherited. In the
+// child package syscall may overwrite one of them, the one after the largest that the
+// program is given, so two programs might not inherit the same.
+func closeOnExec() error {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
