@@ -50,6 +50,6 @@ func (w *watchedConn) isNotPollable(err error) bool {
 	for inner, ok := op.Err.(*net.OpError); ok; inner, ok = op.Err.(*net.OpError) {
 		op = inner
 	}
-	// ReadFrom of the other end waits for nothing but data of this one.
+	// ReadFrom of the other end returns it for its source: no wait to write does.
 	return op.Err.Error() == "not pollable" && (op.Op == "readfrom" || op.Source == w.LocalAddr())
 }
