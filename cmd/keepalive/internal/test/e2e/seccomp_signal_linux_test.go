@@ -85,11 +85,11 @@ func TestSeccompInterrupted(t *testing.T) {
 const outlived = `
 import errno, os, signal, socket, time
 signal.signal(signal.SIGTERM, lambda *_: None)
+run = os.getppid() # before the test kills it
 ln = socket.socket()
 before = ln.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
 ln.listen()
 print(before == 61, ln.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), flush=True)
-run = os.getppid()
 while os.getppid() == run:
     time.sleep(0.01)
 print(errno.errorcode[socket.socket(socket.AF_UNIX).connect_ex("/nonexistent")])
