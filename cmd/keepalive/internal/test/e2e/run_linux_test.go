@@ -311,7 +311,7 @@ func TestRunOnTerminal(t *testing.T) { eachMethod(t, testRunOnTerminal) }
 func testRunOnTerminal(t *testing.T, running runner) {
 	t.Parallel()
 	keyboard, terminal := proctest.OpenTerminal(t)
-	cmd := hearing(running(t, "default", testprogram, "signals", "2"))
+	cmd := hearing(running(t, "default", testprogram, "signals", "3"))
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	out, theirs, err := os.Pipe()
@@ -323,6 +323,10 @@ func testRunOnTerminal(t *testing.T, running runner) {
 	theirs.Close()
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
+	// Run passes on all signals that come while it starts the program, see docs/run.md.
+	require.NoError(t, cmd.Process.Signal(unix.SIGUSR1))
+	require.True(t, lines.Scan())
+	require.Equal(t, strconv.Itoa(int(unix.SIGUSR1)), lines.Text())
 	_, err = keyboard.Write([]byte{3}) // Ctrl-C
 	require.NoError(t, err)
 	require.True(t, lines.Scan())
