@@ -457,8 +457,9 @@ func TestSeccompKilled(t *testing.T) {
 	j := alone(t, hearing(seccomp(t, enforced, "sh", "-c", script, testprogram)))
 	require.Equal(t, "ready", j.line(t))
 	require.NoError(t, j.Process.Kill())
-	assert.Regexp(t, `^(got it\n)+1\n$`, j.rest(t)) // once for each thread of run that becomes its parent and ends
-	j.Wait()                                        // for what it has written to standard error
+	// Once for each thread of run that becomes its parent and ends, whenever that is.
+	assert.Regexp(t, `^(got it\n)+1\n(got it\n)*$`, j.rest(t))
+	j.Wait() // for what it has written to standard error
 	assert.Contains(t, j.stderr.String(), "socket: function not implemented")
 
 	j = alone(t, hearing(seccomp(t, enforced, testprogram, "signals", "1")))
