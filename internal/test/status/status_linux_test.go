@@ -118,7 +118,9 @@ func TestStatOfPeerThatComesBack(t *testing.T) {
 
 func TestStatOfDataInFlight(t *testing.T) {
 	t.Parallel()
-	for _, c := range []keepalive.Config{tcptest.Quick, {Disable: true}} {
+	due := tcptest.Quick
+	due.Idle = 2 * time.Second // before the fourth retransmission, after about 3 s
+	for _, c := range []keepalive.Config{due, {Disable: true}} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			conn, peer := tcptest.DialPair(t, c)
