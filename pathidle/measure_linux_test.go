@@ -114,7 +114,7 @@ func assertFound(t *testing.T, r pathidle.Result, limit, precision time.Duration
 	t.Helper()
 	// The path counts from when it sees a segment, and conntrack in ticks.
 	const slack = 50 * time.Millisecond
-	assert.Equal(t, pathidle.Found, r.Verdict)
+	assert.Equal(t, pathidle.Found, r.Verdict, "%+v", r.Samples)
 	assert.Less(t, r.Survived, limit+slack)
 	assert.Greater(t, r.Lost, limit-slack)
 	assert.LessOrEqual(t, r.Lost-r.Survived, precision)

@@ -102,6 +102,11 @@ func (s *socket) look() (event, time.Time, error) {
 	}
 	arrived := info.Segs_in != s.segments
 	s.segments = info.Segs_in
+	if arrived { // maybe a reset, after the kernel had read the state: docs/kernel.md#tcp-info
+		if err := s.readState(&info); err != nil {
+			return nothing, now, err
+		}
+	}
 	last := now.Add(-time.Duration(min(info.Last_ack_recv, info.Last_data_recv)) * time.Millisecond)
 	since := s.looked
 	s.looked = now
@@ -131,6 +136,14 @@ func (s *socket) info(info *unix.TCPInfo) (time.Time, error) {
 			return now, nil
 		}
 	}
+}
+
+// readState reads the state anew.
+func (s *socket) readState(info *unix.TCPInfo) error {
+	var later unix.TCPInfo
+	err := sockopt.RawControl(s.rc, func(fd uintptr) error { return sockopt.TCPInfo(fd, &later) })
+	info.State = later.State
+	return err
 }
 
 // close closes the connection with a farewell. What was not read would make the
