@@ -5,6 +5,7 @@ package pathidle
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/seed-7be6acb7/keepalive/internal/test/netlab"
 	"github.com/seed-7be6acb7/keepalive/internal/test/tcptest"
@@ -25,7 +26,7 @@ func TestLookAtTheEnd(t *testing.T) {
 			require.NoError(t, peer.(*net.TCPConn).SetLinger(linger))
 			go peer.Close()
 			event := nothing
-			for event == nothing {
+			for event == nothing && time.Since(s.opened) < time.Minute {
 				event, _, err = s.look()
 				require.NoError(t, err)
 			}
