@@ -45,7 +45,7 @@ func (s Signals) run(cmd *exec.Cmd, p program) (syscall.WaitStatus, error) {
 	if err := start(cmd, p); err != nil {
 		return 0, err
 	}
-	for len(s) > 0 { // may have come from the terminal before or after the program was there
+	for len(s) > 0 { // even those of a terminal: they may have come before the program was there
 		cmd.Process.Signal(<-s)
 	}
 	ended, childless := make(chan syscall.WaitStatus, 1), make(chan struct{})
